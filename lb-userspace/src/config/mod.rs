@@ -1,0 +1,3 @@
+//! Configuration: YAML → [`model::Config`].
+
+pub mod model;

@@ -1,0 +1,4 @@
+//! Evenkeel: a layer-4 load balancer. See ARCHITECTURE.md.
+
+pub mod config;
+pub mod status;

@@ -1,0 +1,151 @@
+//! What the daemon tells about itself: one snapshot that `evenkeel status`, `--json` and the metrics page all read.
+//!
+//! Times are seconds since the Unix epoch, durations are seconds; counters only grow while the daemon runs.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub node: String,
+    pub version: String,
+    pub started_at: f64,
+    pub configuration: Configuration,
+    pub interfaces: Vec<Interface>,
+    pub instances: Vec<Instance>,
+    pub services: Vec<Service>,
+    pub flows: Flows,
+    /// Packets by verdict reason, every reason listed, as named in docs/reasons.md.
+    pub packets: Vec<ReasonCount>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Configuration {
+    pub path: String,
+    /// When the configuration in force was applied.
+    pub applied_at: f64,
+    pub reloads_succeeded: u64,
+    pub reloads_failed: u64,
+    /// When a reload was last tried, whether it worked or not.
+    pub last_reload_at: f64,
+    /// Why the last reload changed nothing, one line each; empty when it was applied.
+    pub last_reload_errors: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Interface {
+    pub name: String,
+    /// `native`, `generic`, or `none` while the program is not attached.
+    pub mode: String,
+    /// Why it is not native, or not attached.
+    pub note: Option<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Instance {
+    pub name: String,
+    pub interface: String,
+    pub vrid: u8,
+    pub priority: u8,
+    pub state: InstanceState,
+    pub since: f64,
+    /// Why it is in this state, for a person.
+    pub reason: String,
+    /// The other node that was heard last.
+    pub peer: Option<Peer>,
+    /// Another node that claimed mastership while this node was master is heard from within the last down interval.
+    pub second_master: bool,
+    pub addresses: Vec<String>,
+    pub advertisements_sent: u64,
+    pub advertisements_received: u64,
+    /// Packets ignored, by reason.
+    pub discarded: BTreeMap<String, u64>,
+    /// Times each state was entered.
+    pub transitions: BTreeMap<InstanceState, u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum InstanceState {
+    Init,
+    Backup,
+    Master,
+    Fault,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    pub address: IpAddr,
+    pub priority: u8,
+    pub heard_at: f64,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Service {
+    pub name: String,
+    pub listen: Vec<SocketAddr>,
+    /// `tcp` or `udp`.
+    pub protocol: String,
+    /// `nat`, `tunnel` or `direct`.
+    pub forward: String,
+    pub scheduler: String,
+    /// Sums over its backends, those that have left the service included.
+    pub traffic: Traffic,
+    pub active_flows: u64,
+    pub backends: Vec<Backend>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Backend {
+    pub address: SocketAddr,
+    pub weight: u16,
+    pub state: BackendState,
+    pub since: f64,
+    /// Why it is in this state, for a person: the last check's answer, "no check configured", …
+    pub reason: String,
+    /// How long the last probe took; `None` before the first.
+    pub check_seconds: Option<f64>,
+    /// Part of new flows it gets now, 0 to 1.
+    pub share: f64,
+    pub traffic: Traffic,
+    pub active_flows: u64,
+    /// MAC address and interface packets leave by, or why there is none yet.
+    pub next_hop: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendState {
+    /// The first probe has not finished: takes no new flow yet.
+    Checking,
+    Up,
+    Down,
+    /// No longer in the configuration: keeps its flows until they end, takes no new one.
+    Draining,
+}
+
+/// Client to backend and, with `nat`, back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Traffic {
+    pub packets: u64,
+    pub bytes: u64,
+    pub new_flows: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Flows {
+    /// Entries in use in the flow table; a `nat` flow has two.
+    pub entries: u64,
+    pub capacity: u64,
+    pub expired: u64,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReasonCount {
+    pub reason: String,
+    /// `forward`, `pass` or `drop`.
+    pub verdict: String,
+    pub packets: u64,
+}
