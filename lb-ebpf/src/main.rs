@@ -1,6 +1,35 @@
+//! The shipped programs: `evenkeel` balances, `decap` removes tunnel headers on a backend, `clock` tells user space
+//! what the jiffies in the flow table mean.
+
 #![no_std]
 #![no_main]
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::macros::xdp;
+use aya_ebpf::programs::XdpContext;
+
+#[xdp]
+fn evenkeel(ctx: XdpContext) -> u32 {
+    lb_ebpf::balance::run(&ctx)
+}
+
+#[xdp]
+fn decap(ctx: XdpContext) -> u32 {
+    lb_ebpf::decap::run(&ctx)
+}
+
+#[xdp]
+fn clock(ctx: XdpContext) -> u32 {
+    lb_ebpf::balance::write_jiffies(&ctx).map_or(xdp_action::XDP_ABORTED, |()| xdp_action::XDP_PASS)
+}
+
+#[cfg(not(test))]
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo) -> ! {
+    // The verifier accepts no program that can reach this.
     loop {}
 }
+
+#[unsafe(link_section = "license")]
+#[unsafe(no_mangle)]
+static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";

@@ -2,4 +2,6 @@
 
 pub mod bpf_objects;
 pub mod config;
+pub mod dataplane;
+pub mod sched;
 pub mod status;

@@ -1,0 +1,111 @@
+//! Why a packet got its verdict: one name, one per-CPU counter, one metric label.
+
+/// What happens to a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// Sent on by the program itself.
+    Forward,
+    /// Left to the kernel, as it came.
+    Pass,
+    Drop,
+}
+
+impl Verdict {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Forward => "forward",
+            Self::Pass => "pass",
+            Self::Drop => "drop",
+        }
+    }
+}
+
+macro_rules! reasons {
+    ($($(#[doc = $doc:literal])+ $name:ident = $text:literal, $verdict:ident;)+) => {
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[repr(u32)]
+        pub enum Reason {
+            $($(#[doc = $doc])+ $name),+
+        }
+
+        impl Reason {
+            pub const ALL: &[Self] = &[$(Self::$name),+];
+
+            /// Name in metrics, status and docs.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$name => $text),+ }
+            }
+
+            #[inline(always)]
+            #[must_use]
+            pub const fn verdict(self) -> Verdict {
+                match self { $(Self::$name => Verdict::$verdict),+ }
+            }
+
+            /// What it means, for a person.
+            #[must_use]
+            pub const fn describe(self) -> &'static str {
+                match self { $(Self::$name => concat!($($doc),+).trim_ascii_start()),+ }
+            }
+        }
+    };
+}
+
+reasons! {
+    /// A packet of a known flow, sent to its backend.
+    Flow = "flow", Forward;
+    /// A reply of a known `nat` flow, sent to its client.
+    Reply = "reply", Forward;
+    /// First packet of a flow that now has an entry in the flow table.
+    NewFlow = "new_flow", Forward;
+    /// A SYN, or the first packet of a UDP flow: forwarded, with at most an entry among the half-open flows.
+    Opening = "opening", Forward;
+    /// Sent to a backend by the hash alone, since the flow table is full.
+    Untracked = "untracked", Forward;
+    /// Not IPv4: ARP, IPv6 and the rest are the kernel's.
+    NotIpv4 = "not_ipv4", Pass;
+    /// Neither TCP nor UDP: ICMP, VRRP and the rest are the kernel's.
+    OtherProtocol = "other_protocol", Pass;
+    /// Neither a flow nor a service.
+    NoService = "no_service", Pass;
+    /// A fragment: it does not tell its ports.
+    Fragment = "fragment", Pass;
+    /// Cut short, or a header that contradicts itself.
+    Malformed = "malformed", Pass;
+    /// The service has no backend that takes new flows.
+    NoBackend = "no_backend", Drop;
+    /// The flow table is full, and a `nat` flow can't do without an entry.
+    FlowTableFull = "flow_table_full", Drop;
+    /// The packet has no hop left to live.
+    TtlExceeded = "ttl_exceeded", Drop;
+    /// The MAC address of the way to the backend is not known yet; user space is finding it out.
+    NextHopUnresolved = "next_hop_unresolved", Drop;
+    /// With the tunnel header, larger than the way to the backend takes.
+    TooBig = "too_big", Drop;
+    /// The frame has no room in front for a tunnel header: the driver's headroom is too small.
+    NoHeadroom = "no_headroom", Drop;
+    /// The next hop leaves by an interface that the configuration does not list.
+    InterfaceNotListed = "interface_not_listed", Drop;
+    /// A map holds what it never should; please report it.
+    Internal = "internal", Drop;
+}
+
+impl Reason {
+    pub const COUNT: u32 = Self::ALL.len() as u32;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Reason;
+
+    #[test]
+    fn every_reason_is_its_own_index_and_has_a_name_of_its_own() {
+        let names: std::collections::BTreeSet<_> = Reason::ALL.iter().map(|r| r.as_str()).collect();
+        assert_eq!(names.len(), Reason::ALL.len());
+        for (index, reason) in Reason::ALL.iter().enumerate() {
+            assert_eq!(*reason as usize, index);
+        }
+    }
+}

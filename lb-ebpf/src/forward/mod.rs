@@ -1,0 +1,66 @@
+//! Rewrites: one file a forwarding method.
+
+mod direct;
+mod nat;
+mod tunnel;
+
+use aya_ebpf::programs::XdpContext;
+use lb_common::backend::{Backend, RESOLVED};
+use lb_common::checksum::Update;
+use lb_common::flow::FlowValue;
+use lb_common::reason::Reason;
+use lb_common::service::Method;
+
+use crate::packet::{Ipv4, Packet};
+use crate::transmit::transmit;
+
+/// Client to backend. The packet is untouched if this fails.
+#[inline(always)]
+pub(crate) fn to_backend(
+    ctx: &XdpContext,
+    packet: &Packet,
+    method: u8,
+    backend: &Backend,
+) -> Result<u32, Reason> {
+    if backend.flags & RESOLVED == 0 {
+        return Err(Reason::NextHopUnresolved);
+    }
+    check_ttl(packet)?;
+    let ethernet = match Method::from_u8(method) {
+        Some(Method::Nat) => nat::rewrite_destination(packet, backend.address.v4(), backend.port),
+        Some(Method::Tunnel) => tunnel::encapsulate(ctx, packet, backend)?,
+        Some(Method::Direct) => direct::rewrite(packet),
+        None => return Err(Reason::Internal),
+    };
+    transmit(ctx, ethernet, &backend.next_hop)
+}
+
+/// Backend to client, `nat`.
+#[inline(always)]
+pub(crate) fn to_client(ctx: &XdpContext, packet: &Packet, value: &FlowValue) -> Result<u32, Reason> {
+    check_ttl(packet)?;
+    let ethernet = nat::rewrite_source(packet, value.address, value.port);
+    let hop = value.return_hop;
+    transmit(ctx, ethernet, &hop)
+}
+
+/// A forwarder sends on no packet whose time to live would become 0 (RFC 1812 section 5.3.1).
+#[inline(always)]
+fn check_ttl(packet: &Packet) -> Result<(), Reason> {
+    // SAFETY: `parse` compared the header with the end of the packet.
+    if unsafe { (*packet.ip).ttl() } <= 1 { Err(Reason::TtlExceeded) } else { Ok(()) }
+}
+
+/// Decrements the time to live; the header checksum takes that and whatever `update` already holds.
+///
+/// # Safety
+/// `ip` was compared with the end of the packet.
+#[inline(always)]
+unsafe fn decrement_ttl(ip: *mut Ipv4, update: Update) {
+    // SAFETY: by the caller.
+    unsafe {
+        let old = (*ip).ttl_protocol;
+        (*ip).ttl_protocol[0] = old[0] - 1;
+        (*ip).checksum = update.u16(u16::from_ne_bytes(old), u16::from_ne_bytes((*ip).ttl_protocol)).finish();
+    }
+}

@@ -1,0 +1,15 @@
+//! Maglev tables: arrays of backend numbers, built by user space, put in place whole by one pointer.
+
+use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
+use aya_ebpf::macros::btf_map;
+use lb_common::limits;
+
+#[btf_map(name = "ek_maglev")]
+static TABLES: ArrayOfMaps<Array<u32, { limits::TABLE_ENTRIES as usize }>, { limits::TABLES as usize }> =
+    ArrayOfMaps::new();
+
+/// Number of the backend at an entry of a table.
+#[inline(always)]
+pub(crate) fn get(table: u32, entry: u32) -> Option<u32> {
+    TABLES.get_value(table, &entry).copied()
+}

@@ -1,0 +1,193 @@
+//! A packet whose flow is not in the table: service, scheduler, state.
+//!
+//! A bare SYN proves nothing about its sender, so it enters the flow table never. With `nat` the reply must find its
+//! way back: it enters the half-open table, where a flood only pushes out other half-open flows. With `tunnel` and
+//! `direct` it leaves no state: the next packet of the connection finds the same backend by the same hash. While a pool
+//! is changing, that packet goes by the previous table, and SYNs that the new table moves are remembered.
+
+use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::trace;
+use lb_common::backend::{Backend, SERVING};
+use lb_common::flow::{FlowValue, Half, VERSION};
+use lb_common::hash::{flow_hash, table_entry};
+use lb_common::reason::Reason;
+use lb_common::service::{Method, NO_TABLE, ServiceValue};
+
+use crate::balance::{ending, now, return_hop, serving};
+use crate::forward;
+use crate::maps::{backends, counters, flows, half_open, maglev, services};
+use crate::packet::{Packet, Tcp};
+
+#[inline(always)]
+pub(crate) fn handle(ctx: &XdpContext, packet: &Packet) -> Result<(Reason, u32), Reason> {
+    let known = half_open::get(&packet.key);
+    let Some(service) = services::get(&packet.key) else {
+        return half_open_reply(ctx, packet, known);
+    };
+    let known = known.filter(FlowValue::is_forward);
+    let choice = match known.and_then(|value| Some((value.backend, serving(&value)?))) {
+        Some((number, backend)) => Choice { number, backend, remember: false },
+        None => choose(packet, &service)?,
+    };
+    let mut value = forward_value(ctx, packet, &service, &choice);
+    let reason = store(packet, &mut value, known.is_some(), choice.remember)?;
+    trace!(
+        ctx,
+        "{:i}:{} to {:i}:{}: service {}, backend {}: {}",
+        u32::from_be(packet.key.source),
+        u16::from_be(packet.key.source_port),
+        u32::from_be(packet.key.destination),
+        u16::from_be(packet.key.destination_port),
+        service.service,
+        choice.number,
+        reason.as_str()
+    );
+    counters::packet(choice.number, packet.frame_length);
+    let action = forward::to_backend(ctx, packet, value.method, choice.backend)?;
+    Ok((reason, action))
+}
+
+/// The reply to a packet that opened a `nat` flow: a SYN-ACK, a RST, the answer to one UDP packet.
+#[inline(always)]
+fn half_open_reply(
+    ctx: &XdpContext,
+    packet: &Packet,
+    known: Option<FlowValue>,
+) -> Result<(Reason, u32), Reason> {
+    let Some(value) = known.filter(|value| !value.is_forward()) else {
+        return Err(Reason::NoService);
+    };
+    counters::packet(value.backend, packet.frame_length);
+    let action = forward::to_client(ctx, packet, &value)?;
+    Ok((Reason::Reply, action))
+}
+
+struct Choice {
+    number: u32,
+    backend: &'static Backend,
+    /// The two tables disagree about this flow.
+    remember: bool,
+}
+
+#[inline(always)]
+fn choose(packet: &Packet, service: &ServiceValue) -> Result<Choice, Reason> {
+    let entry = table_entry(flow_hash(&packet.key));
+    let current = pick(service.table, entry);
+    let previous = pick(service.previous, entry);
+    let (number, backend, remember) = match (current, previous) {
+        (Some((number, backend)), None) => (number, backend, false),
+        (Some((current, _)), Some((previous, backend))) if packet.is_tcp() && !packet.is_bare_syn() => {
+            (previous, backend, current != previous)
+        }
+        (Some((current, backend)), Some((previous, _))) => (current, backend, current != previous),
+        (None, Some((number, backend))) if packet.is_tcp() && !packet.is_bare_syn() => {
+            (number, backend, false)
+        }
+        (None, _) => return Err(Reason::NoBackend),
+    };
+    Ok(Choice { number, backend, remember })
+}
+
+#[inline(always)]
+fn pick(table: u32, entry: u32) -> Option<(u32, &'static Backend)> {
+    if table == NO_TABLE {
+        return None;
+    }
+    let number = maglev::get(table, entry)?;
+    let backend = backends::get(number)?;
+    if backend.flags & SERVING == 0 { None } else { Some((number, backend)) }
+}
+
+#[inline(always)]
+fn forward_value(ctx: &XdpContext, packet: &Packet, service: &ServiceValue, choice: &Choice) -> FlowValue {
+    FlowValue {
+        version: VERSION,
+        half: Half::Forward as u8,
+        method: service.method as u8,
+        phase: ending(packet.tcp_flags()),
+        backend: choice.number,
+        service: service.service,
+        last_seen: now(),
+        address: choice.backend.address.v4(),
+        port: choice.backend.port,
+        zero: 0,
+        return_hop: return_hop(ctx, packet),
+    }
+}
+
+/// Remembers the flow where its first packets show that it should be.
+#[inline(always)]
+fn store(packet: &Packet, value: &mut FlowValue, known: bool, remember: bool) -> Result<Reason, Reason> {
+    let opening = if packet.is_tcp() { packet.is_bare_syn() } else { !known };
+    if opening {
+        if !packet.is_tcp() {
+            counters::new_flow(value.backend);
+        }
+        let must = value.method == Method::Nat as u8;
+        if must || remember || !packet.is_tcp() {
+            insert_half_open(packet, value, must)?;
+        }
+        return Ok(Reason::Opening);
+    }
+    // A RST that belongs to nothing ends nothing.
+    let stray = packet.tcp_flags() & Tcp::RST != 0;
+    if !stray && insert(packet, value).is_ok() {
+        if packet.is_tcp() {
+            counters::new_flow(value.backend);
+        }
+        if known {
+            half_open::remove(&packet.key.other_half(value));
+            half_open::remove(&packet.key);
+        }
+        return Ok(Reason::NewFlow);
+    }
+    if !known && !stray {
+        insert_half_open(packet, value, value.method == Method::Nat as u8)?;
+    }
+    Ok(Reason::Untracked)
+}
+
+/// Both halves or none.
+#[inline(always)]
+fn insert(packet: &Packet, value: &mut FlowValue) -> Result<(), i32> {
+    flows::insert(&packet.key, value)?;
+    if value.method != Method::Nat as u8 {
+        return Ok(());
+    }
+    let other = packet.key.other_half(value);
+    turn(packet, value);
+    let inserted = flows::insert(&other, value);
+    turn_back(value, &other);
+    if inserted.is_err() {
+        flows::remove(&packet.key);
+    }
+    inserted
+}
+
+/// `must`: a flow whose reply would not find its way back is dropped.
+#[inline(always)]
+fn insert_half_open(packet: &Packet, value: &mut FlowValue, must: bool) -> Result<(), Reason> {
+    let mut inserted = half_open::insert(&packet.key, value);
+    if value.method == Method::Nat as u8 {
+        let other = packet.key.other_half(value);
+        turn(packet, value);
+        inserted = inserted.and(half_open::insert(&other, value));
+        turn_back(value, &other);
+    }
+    if inserted.is_err() && must { Err(Reason::FlowTableFull) } else { Ok(()) }
+}
+
+/// Makes a forward half's value the reply half's, in place: the stack of a BPF program is small.
+#[inline(always)]
+fn turn(packet: &Packet, value: &mut FlowValue) {
+    value.half = Half::Reply as u8;
+    value.address = packet.key.destination;
+    value.port = packet.key.destination_port;
+}
+
+#[inline(always)]
+fn turn_back(value: &mut FlowValue, reply_key: &lb_common::flow::FlowKey) {
+    value.half = Half::Forward as u8;
+    value.address = reply_key.source;
+    value.port = reply_key.source_port;
+}

@@ -1,0 +1,87 @@
+//! Headers as they are on the wire; every field in network order.
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Ethernet {
+    pub(crate) destination: [u8; 6],
+    pub(crate) source: [u8; 6],
+    pub(crate) ethertype: u16,
+}
+
+pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
+
+/// RFC 791 section 3.1, without options.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Ipv4 {
+    /// Version and header length in 32-bit words.
+    pub(crate) version_ihl: u8,
+    pub(crate) tos: u8,
+    pub(crate) total_length: u16,
+    pub(crate) id: u16,
+    /// Flags and fragment offset.
+    pub(crate) fragment: u16,
+    /// Time to live and protocol, in one word for the checksum.
+    pub(crate) ttl_protocol: [u8; 2],
+    pub(crate) checksum: u16,
+    pub(crate) source: u32,
+    pub(crate) destination: u32,
+}
+
+impl Ipv4 {
+    pub(crate) const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
+    /// More fragments, or an offset.
+    pub(crate) const FRAGMENT_MASK: u16 = 0x3fff_u16.to_be();
+
+    #[inline(always)]
+    pub(crate) const fn ttl(&self) -> u8 {
+        self.ttl_protocol[0]
+    }
+
+    #[inline(always)]
+    pub(crate) const fn protocol(&self) -> u8 {
+        self.ttl_protocol[1]
+    }
+
+    /// Bytes of the header, options included.
+    #[inline(always)]
+    pub(crate) const fn header_length(&self) -> usize {
+        (self.version_ihl as usize & 0xf) << 2
+    }
+}
+
+pub(crate) const PROTOCOL_IPIP: u8 = 4;
+pub(crate) const PROTOCOL_TCP: u8 = 6;
+pub(crate) const PROTOCOL_UDP: u8 = 17;
+
+/// RFC 9293 section 3.1, without options.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Tcp {
+    pub(crate) source: u16,
+    pub(crate) destination: u16,
+    pub(crate) sequence: u32,
+    pub(crate) acknowledgment: u32,
+    pub(crate) offset: u8,
+    pub(crate) flags: u8,
+    pub(crate) window: u16,
+    pub(crate) checksum: u16,
+    pub(crate) urgent: u16,
+}
+
+impl Tcp {
+    pub(crate) const FIN: u8 = 1;
+    pub(crate) const SYN: u8 = 2;
+    pub(crate) const RST: u8 = 4;
+    pub(crate) const ACK: u8 = 16;
+}
+
+/// RFC 768.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Udp {
+    pub(crate) source: u16,
+    pub(crate) destination: u16,
+    pub(crate) length: u16,
+    pub(crate) checksum: u16,
+}

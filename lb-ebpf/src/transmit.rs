@@ -1,0 +1,25 @@
+//! Out of the interface the packet came in by, or another one.
+
+use aya_ebpf::bindings::xdp_action;
+use aya_ebpf::programs::XdpContext;
+use lb_common::backend::NextHop;
+use lb_common::reason::Reason;
+
+use crate::maps::interfaces;
+use crate::packet::{ETHERTYPE_IPV4, Ethernet};
+
+/// Writes the Ethernet header and says by which action the frame leaves.
+#[inline(always)]
+pub(crate) fn transmit(ctx: &XdpContext, ethernet: *mut Ethernet, hop: &NextHop) -> Result<u32, Reason> {
+    // SAFETY: the caller compared the header with the end of the packet.
+    unsafe {
+        (*ethernet).destination = hop.destination;
+        (*ethernet).source = hop.source;
+        (*ethernet).ethertype = ETHERTYPE_IPV4;
+    }
+    if hop.ifindex == ctx.ingress_ifindex() as u32 {
+        Ok(xdp_action::XDP_TX)
+    } else {
+        interfaces::redirect(hop.ifindex).ok_or(Reason::InterfaceNotListed)
+    }
+}

@@ -1,0 +1,122 @@
+//! Batched map access by `bpf(2)`, which aya does not have yet: one system call for thousands of elements.
+//!
+//! `BPF_MAP_*_BATCH`, kernel 5.6 and later; see `generic_map_lookup_batch` in kernel/bpf/syscall.c and
+//! `__htab_map_lookup_and_delete_batch` in kernel/bpf/hashtab.c.
+
+use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
+
+use lb_common::limits::TABLE_ENTRIES;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
+
+const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
+const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
+const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
+
+/// Elements asked for at once; more than any bucket of a hash map holds.
+pub(super) const CHUNK: usize = 8192;
+
+/// `struct { ... } batch` of `union bpf_attr`.
+#[repr(C)]
+#[derive(Default)]
+struct BatchAttr {
+    in_batch: u64,
+    out_batch: u64,
+    keys: u64,
+    values: u64,
+    count: u32,
+    map_fd: u32,
+    elem_flags: u64,
+    flags: u64,
+}
+
+/// `struct { ... }` of `union bpf_attr` for commands on one element.
+#[repr(C)]
+#[derive(Default)]
+struct ElementAttr {
+    map_fd: u32,
+    zero: u32,
+    key: u64,
+    value: u64,
+    flags: u64,
+}
+
+/// Reads a map from its start to its end, a chunk at a time.
+pub(super) struct Scan<'fd, K, V> {
+    map: BorrowedFd<'fd>,
+    position: Option<u32>,
+    done: bool,
+    keys: Vec<K>,
+    values: Vec<V>,
+}
+
+impl<'fd, K, V> Scan<'fd, K, V>
+where
+    K: FromBytes + IntoBytes + Immutable + Copy,
+    V: FromBytes + IntoBytes + Immutable + Copy,
+{
+    pub(super) fn new(map: BorrowedFd<'fd>) -> Self {
+        let zeroed = |_| (K::new_zeroed(), V::new_zeroed());
+        let (keys, values) = (0..CHUNK).map(zeroed).unzip();
+        Self { map, position: None, done: false, keys, values }
+    }
+
+    /// The next elements, or `None` after the last.
+    pub(super) fn next_chunk(&mut self) -> io::Result<Option<impl Iterator<Item = (&K, &V)>>> {
+        if self.done {
+            return Ok(None);
+        }
+        let mut next = 0_u32;
+        let mut attr = BatchAttr {
+            in_batch: self.position.as_ref().map_or(0, |position| std::ptr::from_ref(position) as u64),
+            out_batch: std::ptr::from_mut(&mut next) as u64,
+            keys: self.keys.as_mut_ptr() as u64,
+            values: self.values.as_mut_ptr() as u64,
+            count: CHUNK as u32,
+            map_fd: self.map.as_raw_fd() as u32,
+            ..BatchAttr::default()
+        };
+        // SAFETY: both buffers hold CHUNK elements of the map's key and value size, which the typed handles guarantee;
+        // the position is four bytes for arrays and hashes alike.
+        match unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) } {
+            Ok(()) => self.position = Some(next),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.done = true,
+            Err(error) => return Err(error),
+        }
+        let count = (attr.count as usize).min(CHUNK);
+        Ok(Some(self.keys[..count].iter().zip(&self.values[..count])))
+    }
+}
+
+/// Writes the first elements of an array of `u32`.
+pub(super) fn write_array(map: BorrowedFd<'_>, values: &[u32]) -> io::Result<()> {
+    let keys: Vec<u32> = (0..TABLE_ENTRIES).take(values.len()).collect();
+    let mut attr = BatchAttr {
+        keys: keys.as_ptr() as u64,
+        values: values.as_ptr() as u64,
+        count: keys.len() as u32,
+        map_fd: map.as_raw_fd() as u32,
+        ..BatchAttr::default()
+    };
+    // SAFETY: `keys` and `values` hold `count` elements; the kernel only reads them.
+    unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut attr) }
+}
+
+/// Deletes one element of a map with `u32` keys.
+pub(super) fn delete(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
+    let mut attr = ElementAttr {
+        map_fd: map.as_raw_fd() as u32,
+        key: std::ptr::from_ref(&key) as u64,
+        ..ElementAttr::default()
+    };
+    // SAFETY: the key is four bytes and outlives the call.
+    unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) }
+}
+
+/// # Safety
+/// `attr` is the part of `union bpf_attr` that `command` reads, and its addresses are valid for what the command does.
+unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
+    // SAFETY: by the caller; the size given is that of `attr`.
+    let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}

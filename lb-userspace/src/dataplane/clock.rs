@@ -1,0 +1,96 @@
+//! What a jiffy is: the flow table keeps times in jiffies, whose length only the kernel's configuration tells.
+
+use std::thread;
+use std::time::Duration;
+
+use aya::programs::{ProgramError, TestRun as _, TestRunOptions};
+use thiserror::Error;
+
+use super::{DataPlane, LoadError};
+
+#[derive(Debug, Error)]
+pub enum ClockError {
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error("cannot run the clock program: {0}")]
+    Run(#[from] ProgramError),
+}
+
+/// Converts jiffies of the flow table to time.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Clock {
+    jiffies_per_second: f64,
+}
+
+/// One reading of both clocks.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    pub jiffies: u64,
+    pub nanoseconds: u64,
+}
+
+impl Clock {
+    /// Compares jiffies with the monotonic clock for a tenth of a second.
+    ///
+    /// # Errors
+    /// What the kernel refused.
+    pub fn measure(plane: &mut DataPlane) -> Result<Self, ClockError> {
+        let first = read(plane)?;
+        thread::sleep(Duration::from_millis(100));
+        Ok(Self::between(first, read(plane)?))
+    }
+
+    /// The kernel's HZ is one of a few numbers, so the nearest is exact.
+    fn between(first: Reading, last: Reading) -> Self {
+        let seconds = last.nanoseconds.saturating_sub(first.nanoseconds).max(1) as f64 / 1e9;
+        let measured = last.jiffies.saturating_sub(first.jiffies) as f64 / seconds;
+        let distance = |hz: &&f64| ((*hz / measured).ln().abs() * 1e6) as u64;
+        let jiffies_per_second =
+            [100.0, 250.0, 300.0, 1000.0].iter().min_by_key(distance).copied().unwrap_or(1000.0);
+        Self { jiffies_per_second }
+    }
+
+    /// Time since `then`; both are the low 32 bits of jiffies. What lies in the future is now: the data plane may have
+    /// written it after `now` was read.
+    #[must_use]
+    pub fn since(&self, then: u32, now: u32) -> Duration {
+        let jiffies = now.wrapping_sub(then).cast_signed().max(0);
+        Duration::from_secs_f64(f64::from(jiffies) / self.jiffies_per_second)
+    }
+}
+
+/// # Errors
+/// What the kernel refused.
+pub fn read(plane: &mut DataPlane) -> Result<Reading, ClockError> {
+    let packet = [0_u8; 64];
+    let mut out = [0_u8; 64];
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(&packet);
+    options.data_out = Some(&mut out);
+    plane.program_named("clock")?.test_run(options)?;
+    let word = |at: usize| u64::from_ne_bytes(std::array::from_fn(|byte| out[at + byte]));
+    Ok(Reading { jiffies: word(0), nanoseconds: word(8) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_measurement_a_tick_off_still_finds_the_kernels_hz() {
+        for hz in [100_u64, 250, 300, 1000] {
+            for off in [0, 1] {
+                let first = Reading { jiffies: 5000, nanoseconds: 7_000_000_000 };
+                let last = Reading { jiffies: 5000 + hz / 10 + off, nanoseconds: 7_103_000_000 };
+                assert_eq!(Clock::between(first, last).jiffies_per_second, hz as f64);
+            }
+        }
+    }
+
+    #[test]
+    fn time_since_survives_the_wrap_of_jiffies_and_never_runs_backwards() {
+        let clock = Clock { jiffies_per_second: 250.0 };
+        assert_eq!(clock.since(u32::MAX - 124, 125), Duration::from_secs(1));
+        assert_eq!(clock.since(1000, 990), Duration::ZERO);
+    }
+}

@@ -1,0 +1,119 @@
+//! When a flow is over: a function of what its halves have shown and how long they have been silent.
+
+#![deny(clippy::disallowed_methods)]
+
+use std::time::Duration;
+
+use lb_common::flow::{FlowKey, FlowValue, SEEN_FIN, SEEN_RST};
+
+/// IPVS' defaults (`tcp_timeouts`, `udp_timeouts` in net/netfilter/ipvs), so that connections live as long as they did
+/// there.
+const ESTABLISHED: Duration = Duration::from_secs(15 * 60);
+const FINISHING: Duration = Duration::from_secs(2 * 60);
+const RESET: Duration = Duration::from_secs(10);
+const UDP: Duration = Duration::from_secs(5 * 60);
+
+const PROTOCOL_UDP: u32 = 17;
+
+/// Both halves of a flow; `tunnel` and `direct` have one.
+#[derive(Debug, Clone, Copy)]
+pub struct Halves {
+    pub this: FlowValue,
+    pub other: Option<FlowValue>,
+}
+
+/// Whether it is worth looking at the other half: no flow expires sooner.
+#[must_use]
+pub fn may_expire(value: &FlowValue, silent: Duration) -> bool {
+    silent >= RESET && (value.phase != 0 || silent >= FINISHING)
+}
+
+/// A flow is over when both halves were silent for as long as its state allows. A half without the other that it should
+/// have is told by the same times.
+#[must_use]
+pub fn expired(key: &FlowKey, halves: &Halves, silent: impl Fn(u32) -> Duration) -> bool {
+    let phase = halves.this.phase | halves.other.map_or(0, |other| other.phase);
+    let allowed = if key.protocol == PROTOCOL_UDP {
+        UDP
+    } else if phase & SEEN_RST != 0 {
+        RESET
+    } else if phase & SEEN_FIN != 0 {
+        FINISHING
+    } else {
+        ESTABLISHED
+    };
+    let last = silent(halves.this.last_seen);
+    halves.other.map_or(last, |other| last.min(silent(other.last_seen))) >= allowed
+}
+
+#[cfg(test)]
+mod tests {
+    use lb_common::backend::NextHop;
+    use lb_common::flow::{Half, VERSION};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn half(phase: u8, last_seen: u32) -> FlowValue {
+        FlowValue {
+            version: VERSION,
+            half: Half::Forward as u8,
+            method: 1,
+            phase,
+            backend: 0,
+            service: 0,
+            last_seen,
+            address: 0,
+            port: 0,
+            zero: 0,
+            return_hop: NextHop::default(),
+        }
+    }
+
+    fn key(protocol: u32) -> FlowKey {
+        FlowKey { source: 1, destination: 2, source_port: 3, destination_port: 4, protocol }
+    }
+
+    /// `last_seen` counts seconds ago here.
+    fn ago(seconds: u32) -> Duration {
+        Duration::from_secs(u64::from(seconds))
+    }
+
+    #[test]
+    fn each_state_has_its_own_time() {
+        for (protocol, phase, seconds) in
+            [(6, 0, 900), (6, SEEN_FIN, 120), (6, SEEN_RST, 10), (6, SEEN_FIN | SEEN_RST, 10), (17, 0, 300)]
+        {
+            let halves = |ago| Halves { this: half(phase, ago), other: None };
+            assert!(!expired(&key(protocol), &halves(seconds - 1), ago), "{protocol} {phase}");
+            assert!(expired(&key(protocol), &halves(seconds), ago), "{protocol} {phase}");
+        }
+    }
+
+    #[test]
+    fn a_busy_half_keeps_a_silent_one_alive() {
+        let halves = Halves { this: half(0, 10_000), other: Some(half(0, 1)) };
+        assert!(!expired(&key(6), &halves, ago));
+    }
+
+    #[test]
+    fn a_fin_of_either_half_shortens_both() {
+        let halves = Halves { this: half(0, 130), other: Some(half(SEEN_FIN, 130)) };
+        assert!(expired(&key(6), &halves, ago));
+    }
+
+    proptest! {
+        #[test]
+        fn what_expires_was_worth_looking_at_from_one_of_its_halves(
+            protocol in prop_oneof![Just(6_u32), Just(17)],
+            phases in any::<(u8, u8)>(),
+            silent in (0_u32..2000, 0_u32..2000),
+        ) {
+            let this = half(phases.0 & 3, silent.0);
+            let other = half(phases.1 & 3, silent.1);
+            if expired(&key(protocol), &Halves { this, other: Some(other) }, ago) {
+                prop_assert!(may_expire(&this, ago(silent.0)) || may_expire(&other, ago(silent.1)));
+            }
+        }
+    }
+}

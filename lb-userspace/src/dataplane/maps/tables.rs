@@ -1,0 +1,71 @@
+use std::collections::BTreeSet;
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+
+use aya::Ebpf;
+use aya::maps::of_maps::ArrayOfMaps;
+use aya::maps::{Array, IterableMap as _, MapData, MapError};
+use lb_common::limits::TABLE_ENTRIES;
+
+use super::names::MAGLEV as NAME;
+use super::{MapAccessError, MapOpenError, access, descriptor, take};
+use crate::dataplane::batch::{self, Scan};
+
+/// Maglev tables, each a map of its own.
+pub struct Tables {
+    fd: OwnedFd,
+    map: ArrayOfMaps<MapData, Array<MapData, u32>>,
+}
+
+impl Tables {
+    pub(in crate::dataplane) fn open(ebpf: &mut Ebpf) -> Result<Self, MapOpenError> {
+        Ok(Self { fd: descriptor(ebpf, NAME)?, map: take(ebpf, NAME)? })
+    }
+
+    /// Puts a table in place with one pointer: the data plane sees the old one or the new one.
+    pub fn write(&mut self, table: u32, entries: &[u32]) -> Result<(), MapAccessError> {
+        let inner = Array::<MapData, u32>::create(TABLE_ENTRIES, 0);
+        let inner = access(inner, NAME, "create a table for")?;
+        access(batch::write_array(inner.map().fd().as_fd(), entries), NAME, "fill a table for")?;
+        access(self.map.set(table, &inner, 0), NAME, "write to")
+    }
+
+    /// Contents of a table; `None` if there is none by that number.
+    pub fn read(&self, table: u32) -> Result<Option<Vec<u32>>, MapAccessError> {
+        match self.map.get(&table, 0) {
+            Ok(inner) => access(contents(inner.map().fd().as_fd()), NAME, "read a table of").map(Some),
+            Err(MapError::KeyNotFound) => Ok(None),
+            Err(error) => access(Err(error), NAME, "read"),
+        }
+    }
+
+    /// Numbers of the tables there are.
+    pub fn numbers(&self) -> Result<BTreeSet<u32>, MapAccessError> {
+        access(present(self.fd.as_fd()), NAME, "read")
+    }
+
+    pub fn remove(&mut self, table: u32) -> Result<(), MapAccessError> {
+        match batch::delete(self.fd.as_fd(), table) {
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
+            other => access(other, NAME, "remove from"),
+        }
+    }
+}
+
+fn contents(inner: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut entries = Vec::with_capacity(TABLE_ENTRIES as usize);
+    let mut scan = Scan::<u32, u32>::new(inner);
+    while let Some(chunk) = scan.next_chunk()? {
+        entries.extend(chunk.map(|(_, number)| *number));
+    }
+    Ok(entries)
+}
+
+fn present(outer: BorrowedFd<'_>) -> io::Result<BTreeSet<u32>> {
+    let mut numbers = BTreeSet::new();
+    let mut scan = Scan::<u32, u32>::new(outer);
+    while let Some(chunk) = scan.next_chunk()? {
+        numbers.extend(chunk.map(|(number, _)| *number));
+    }
+    Ok(numbers)
+}

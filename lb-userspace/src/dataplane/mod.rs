@@ -1,0 +1,16 @@
+//! The XDP program as user space handles it: load, pin, adopt, attach; typed handles to its maps.
+//!
+//! The daemon's task owns a [`DataPlane`] and is the only writer of services, backends and tables. The flow table is
+//! handed to a thread of its own ([`sweep`]), which alone removes entries.
+
+pub mod attach;
+mod batch;
+pub mod clock;
+mod expiry;
+mod load;
+pub mod maps;
+pub mod object;
+pub mod packet;
+pub mod sweep;
+
+pub use load::{DataPlane, LoadError};

@@ -1,0 +1,8 @@
+//! The compiled programs, carried in the binary.
+
+/// The shipped programs.
+pub static EVENKEEL: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/evenkeel-xdp"));
+
+/// A program that passes every packet, for the far end of a veth: XDP can send into a veth only if its peer runs an
+/// XDP program too.
+pub static PASS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/evenkeel-pass"));
