@@ -2,7 +2,7 @@
 
 use std::env;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::shell::{self, cargo, say};
 use crate::toolchain::Toolchain;
@@ -26,13 +26,9 @@ pub fn run() -> Result<()> {
 
 fn xdp_programs() -> Result<()> {
     let toolchain = Toolchain::find(workspace::root()).map_err(anyhow::Error::msg)?;
-    let bin = toolchain.compiler.rustc.parent().context("the compiler is in no folder")?;
-    let driver = bin.join("clippy-driver");
+    let driver = toolchain.compiler.sysroot.join("bin/clippy-driver");
     if !driver.is_file() {
-        say(&format!(
-            "clippy, XDP programs: left out, {} has no clippy-driver (Debian: package rust-web-clippy)",
-            bin.display()
-        ));
+        say(&format!("clippy, XDP programs: left out, there is no {}", driver.display()));
         return Ok(());
     }
     say("clippy, XDP programs");
