@@ -1,4 +1,8 @@
 //! Evenkeel: a layer-4 load balancer. See ARCHITECTURE.md.
 
+pub mod cli;
 pub mod config;
+pub mod health;
+pub mod http;
+pub mod metrics;
 pub mod status;
