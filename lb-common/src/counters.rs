@@ -9,7 +9,7 @@ use crate::pod::pod;
 #[repr(C)]
 pub struct BackendCounters {
     pub packets: u64,
-    /// Bytes of the frames as they arrived.
+    /// Bytes of the frames as they arrived, without padding.
     pub bytes: u64,
     /// Flows that entered the flow table, and UDP flows that entered the half-open table.
     pub new_flows: u64,

@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::programs::XdpContext;
+use aya_log_ebpf::error;
 use lb_common::backend::{Backend, NextHop, SERVING};
 use lb_common::flow::{FlowValue, SEEN_FIN, SEEN_RST};
 use lb_common::reason::{Reason, Verdict};
@@ -21,6 +22,9 @@ pub fn run(ctx: &XdpContext) -> u32 {
         }
         Err(reason) => {
             reasons::count(reason);
+            if matches!(reason, Reason::Internal) {
+                error!(ctx, "a map holds what it never should; please report this with `bpftool map dump`");
+            }
             match reason.verdict() {
                 Verdict::Drop => xdp_action::XDP_DROP,
                 Verdict::Pass | Verdict::Forward => xdp_action::XDP_PASS,
@@ -32,7 +36,10 @@ pub fn run(ctx: &XdpContext) -> u32 {
 /// `Ok` for a packet this program sends on, with the action that sends it.
 #[inline(always)]
 fn balance(ctx: &XdpContext) -> Result<(Reason, u32), Reason> {
-    let packet = parse(ctx)?;
+    let mut why = Reason::Malformed;
+    let Some(packet) = parse(ctx, &mut why) else {
+        return Err(why);
+    };
     let Some(flow) = flows::get(&packet.key) else {
         return miss::handle(ctx, &packet);
     };
@@ -52,7 +59,7 @@ fn forward_half(ctx: &XdpContext, packet: &Packet, value: &mut FlowValue) -> Res
     };
     touch(packet, value);
     learn_return_hop(ctx, packet, value);
-    counters::packet(value.backend, packet.frame_length);
+    counters::packet(value.backend, packet.frame_length());
     let action = forward::to_backend(ctx, packet, value.method, backend)?;
     Ok((Reason::Flow, action))
 }
@@ -60,7 +67,7 @@ fn forward_half(ctx: &XdpContext, packet: &Packet, value: &mut FlowValue) -> Res
 #[inline(always)]
 fn reply_half(ctx: &XdpContext, packet: &Packet, value: &mut FlowValue) -> Result<(Reason, u32), Reason> {
     touch(packet, value);
-    counters::packet(value.backend, packet.frame_length);
+    counters::packet(value.backend, packet.frame_length());
     let action = forward::to_client(ctx, packet, value)?;
     Ok((Reason::Reply, action))
 }
@@ -87,7 +94,7 @@ fn touch(packet: &Packet, value: &mut FlowValue) {
     if now.wrapping_sub(value.last_seen) > TOUCH_INTERVAL {
         value.last_seen = now;
     }
-    let flags = packet.tcp_flags();
+    let flags = packet.tcp_flags;
     if flags & (Tcp::FIN | Tcp::RST) != 0 {
         value.phase |= ending(flags);
     }

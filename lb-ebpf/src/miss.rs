@@ -6,7 +6,6 @@
 //! is changing, that packet goes by the previous table, and SYNs that the new table moves are remembered.
 
 use aya_ebpf::programs::XdpContext;
-use aya_log_ebpf::trace;
 use lb_common::backend::{Backend, SERVING};
 use lb_common::flow::{FlowValue, Half, VERSION};
 use lb_common::hash::{flow_hash, table_entry};
@@ -25,25 +24,17 @@ pub(crate) fn handle(ctx: &XdpContext, packet: &Packet) -> Result<(Reason, u32),
         return half_open_reply(ctx, packet, known);
     };
     let known = known.filter(FlowValue::is_forward);
-    let choice = match known.and_then(|value| Some((value.backend, serving(&value)?))) {
-        Some((number, backend)) => Choice { number, backend, remember: false },
-        None => choose(packet, &service)?,
+    let choice = match known.filter(|value| serving(value).is_some()) {
+        Some(value) => Choice { number: value.backend, remember: false },
+        None => choose(packet, &service),
     };
-    let mut value = forward_value(ctx, packet, &service, &choice);
+    let Some(backend) = backends::get(choice.number) else {
+        return Err(Reason::NoBackend);
+    };
+    let mut value = forward_value(ctx, packet, &service, choice.number, backend);
     let reason = store(packet, &mut value, known.is_some(), choice.remember)?;
-    trace!(
-        ctx,
-        "{:i}:{} to {:i}:{}: service {}, backend {}: {}",
-        u32::from_be(packet.key.source),
-        u16::from_be(packet.key.source_port),
-        u32::from_be(packet.key.destination),
-        u16::from_be(packet.key.destination_port),
-        service.service,
-        choice.number,
-        reason.as_str()
-    );
-    counters::packet(choice.number, packet.frame_length);
-    let action = forward::to_backend(ctx, packet, value.method, choice.backend)?;
+    counters::packet(choice.number, packet.frame_length());
+    let action = forward::to_backend(ctx, packet, value.method, backend)?;
     Ok((reason, action))
 }
 
@@ -57,59 +48,69 @@ fn half_open_reply(
     let Some(value) = known.filter(|value| !value.is_forward()) else {
         return Err(Reason::NoService);
     };
-    counters::packet(value.backend, packet.frame_length);
+    counters::packet(value.backend, packet.frame_length());
     let action = forward::to_client(ctx, packet, &value)?;
     Ok((Reason::Reply, action))
 }
 
+/// Numbers and no pointers: what the compiler merges from several branches, the verifier must still know.
+#[derive(Clone, Copy)]
 struct Choice {
+    /// Number of the backend, or [`NO_BACKEND`].
     number: u32,
-    backend: &'static Backend,
     /// The two tables disagree about this flow.
     remember: bool,
 }
 
+/// A number that the map of backends does not have.
+const NO_BACKEND: u32 = u32::MAX;
+
+/// The scheduler's choice.
 #[inline(always)]
-fn choose(packet: &Packet, service: &ServiceValue) -> Result<Choice, Reason> {
+fn choose(packet: &Packet, service: &ServiceValue) -> Choice {
     let entry = table_entry(flow_hash(&packet.key));
     let current = pick(service.table, entry);
-    let previous = pick(service.previous, entry);
-    let (number, backend, remember) = match (current, previous) {
-        (Some((number, backend)), None) => (number, backend, false),
-        (Some((current, _)), Some((previous, backend))) if packet.is_tcp() && !packet.is_bare_syn() => {
-            (previous, backend, current != previous)
-        }
-        (Some((current, backend)), Some((previous, _))) => (current, backend, current != previous),
-        (None, Some((number, backend))) if packet.is_tcp() && !packet.is_bare_syn() => {
-            (number, backend, false)
-        }
-        (None, _) => return Err(Reason::NoBackend),
-    };
-    Ok(Choice { number, backend, remember })
-}
-
-#[inline(always)]
-fn pick(table: u32, entry: u32) -> Option<(u32, &'static Backend)> {
-    if table == NO_TABLE {
-        return None;
+    if service.previous == NO_TABLE {
+        return Choice { number: current, remember: false };
     }
-    let number = maglev::get(table, entry)?;
-    let backend = backends::get(number)?;
-    if backend.flags & SERVING == 0 { None } else { Some((number, backend)) }
+    let previous = pick(service.previous, entry);
+    let midway = packet.is_tcp() && !packet.is_bare_syn();
+    let number = if midway && previous != NO_BACKEND { previous } else { current };
+    Choice { number, remember: current != previous }
 }
 
 #[inline(always)]
-fn forward_value(ctx: &XdpContext, packet: &Packet, service: &ServiceValue, choice: &Choice) -> FlowValue {
+fn pick(table: u32, entry: u32) -> u32 {
+    if table == NO_TABLE {
+        return NO_BACKEND;
+    }
+    let Some(number) = maglev::get(table, entry) else {
+        return NO_BACKEND;
+    };
+    match backends::get(number) {
+        Some(backend) if backend.flags & SERVING != 0 => number,
+        _ => NO_BACKEND,
+    }
+}
+
+#[inline(always)]
+fn forward_value(
+    ctx: &XdpContext,
+    packet: &Packet,
+    service: &ServiceValue,
+    number: u32,
+    backend: &Backend,
+) -> FlowValue {
     FlowValue {
         version: VERSION,
         half: Half::Forward as u8,
         method: service.method as u8,
-        phase: ending(packet.tcp_flags()),
-        backend: choice.number,
+        phase: ending(packet.tcp_flags),
+        backend: number,
         service: service.service,
         last_seen: now(),
-        address: choice.backend.address.v4(),
-        port: choice.backend.port,
+        address: backend.address.v4(),
+        port: backend.port,
         zero: 0,
         return_hop: return_hop(ctx, packet),
     }
@@ -130,7 +131,7 @@ fn store(packet: &Packet, value: &mut FlowValue, known: bool, remember: bool) ->
         return Ok(Reason::Opening);
     }
     // A RST that belongs to nothing ends nothing.
-    let stray = packet.tcp_flags() & Tcp::RST != 0;
+    let stray = packet.tcp_flags & Tcp::RST != 0;
     if !stray && insert(packet, value).is_ok() {
         if packet.is_tcp() {
             counters::new_flow(value.backend);

@@ -6,12 +6,16 @@ use lb_common::backend::NextHop;
 use lb_common::reason::Reason;
 
 use crate::maps::interfaces;
-use crate::packet::{ETHERTYPE_IPV4, Ethernet};
+use crate::packet::{ETHERTYPE_IPV4, Ethernet, at};
 
 /// Writes the Ethernet header and says by which action the frame leaves.
 #[inline(always)]
-pub(crate) fn transmit(ctx: &XdpContext, ethernet: *mut Ethernet, hop: &NextHop) -> Result<u32, Reason> {
-    // SAFETY: the caller compared the header with the end of the packet.
+pub(crate) fn transmit(ctx: &XdpContext, hop: &NextHop) -> Result<u32, Reason> {
+    // A tunnel header has moved the start of the frame.
+    let Some(ethernet) = at::<Ethernet>(ctx, 0) else {
+        return Err(Reason::Internal);
+    };
+    // SAFETY: `at` compared the header with the end of the packet.
     unsafe {
         (*ethernet).destination = hop.destination;
         (*ethernet).source = hop.source;

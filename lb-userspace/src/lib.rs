@@ -1,7 +1,10 @@
 //! Evenkeel: a layer-4 load balancer. See ARCHITECTURE.md.
 
-pub mod bpf_objects;
+pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod health;
+pub mod http;
+pub mod metrics;
 pub mod sched;
 pub mod status;

@@ -26,22 +26,21 @@ pub(crate) fn to_backend(
         return Err(Reason::NextHopUnresolved);
     }
     check_ttl(packet)?;
-    let ethernet = match Method::from_u8(method) {
-        Some(Method::Nat) => nat::rewrite_destination(packet, backend.address.v4(), backend.port),
+    match Method::from_u8(method) {
+        Some(Method::Nat) => nat::rewrite_destination(ctx, packet, backend.address.v4(), backend.port),
         Some(Method::Tunnel) => tunnel::encapsulate(ctx, packet, backend)?,
         Some(Method::Direct) => direct::rewrite(packet),
         None => return Err(Reason::Internal),
-    };
-    transmit(ctx, ethernet, &backend.next_hop)
+    }
+    transmit(ctx, &backend.next_hop)
 }
 
 /// Backend to client, `nat`.
 #[inline(always)]
 pub(crate) fn to_client(ctx: &XdpContext, packet: &Packet, value: &FlowValue) -> Result<u32, Reason> {
     check_ttl(packet)?;
-    let ethernet = nat::rewrite_source(packet, value.address, value.port);
-    let hop = value.return_hop;
-    transmit(ctx, ethernet, &hop)
+    nat::rewrite_source(ctx, packet, value.address, value.port);
+    transmit(ctx, &value.return_hop)
 }
 
 /// A forwarder sends on no packet whose time to live would become 0 (RFC 1812 section 5.3.1).

@@ -1,57 +1,53 @@
 //! Address and port of one side rewritten, with the checksums that cover them.
 
+use aya_ebpf::programs::XdpContext;
 use lb_common::checksum::Update;
 
 use crate::forward::decrement_ttl;
-use crate::packet::{Ethernet, Packet, Transport};
+use crate::packet::{Packet, again};
 
 #[inline(always)]
-pub(super) fn rewrite_destination(packet: &Packet, address: u32, port: u16) -> *mut Ethernet {
+pub(super) fn rewrite_destination(ctx: &XdpContext, packet: &Packet, address: u32, port: u16) {
     // SAFETY: `parse` compared every header with the end of the packet.
     unsafe {
         let ip = packet.ip;
         (*ip).destination = address;
         decrement_ttl(ip, Update::new((*ip).checksum).u32(packet.key.destination, address));
-        match packet.transport {
-            Transport::Tcp(tcp) => (*tcp).destination = port,
-            Transport::Udp(udp) => (*udp).destination = port,
-        }
+        // Both headers begin with the ports.
+        (*packet.udp()).destination = port;
     }
-    update_transport(packet, packet.key.destination, address, packet.key.destination_port, port);
-    packet.ethernet
+    update_transport(ctx, packet, packet.key.destination, address, packet.key.destination_port, port);
 }
 
 #[inline(always)]
-pub(super) fn rewrite_source(packet: &Packet, address: u32, port: u16) -> *mut Ethernet {
+pub(super) fn rewrite_source(ctx: &XdpContext, packet: &Packet, address: u32, port: u16) {
     // SAFETY: `parse` compared every header with the end of the packet.
     unsafe {
         let ip = packet.ip;
         (*ip).source = address;
         decrement_ttl(ip, Update::new((*ip).checksum).u32(packet.key.source, address));
-        match packet.transport {
-            Transport::Tcp(tcp) => (*tcp).source = port,
-            Transport::Udp(udp) => (*udp).source = port,
-        }
+        // Both headers begin with the ports.
+        (*packet.udp()).source = port;
     }
-    update_transport(packet, packet.key.source, address, packet.key.source_port, port);
-    packet.ethernet
+    update_transport(ctx, packet, packet.key.source, address, packet.key.source_port, port);
 }
 
 /// The pseudo-header carries the address too (RFC 9293 section 3.1). A UDP checksum of zero means there is none, and
 /// one that comes out as zero is sent as all ones (RFC 768).
 #[inline(always)]
-fn update_transport(packet: &Packet, old: u32, new: u32, old_port: u16, new_port: u16) {
+fn update_transport(ctx: &XdpContext, packet: &Packet, old: u32, new: u32, old_port: u16, new_port: u16) {
     // SAFETY: `parse` compared every header with the end of the packet.
     unsafe {
-        match packet.transport {
-            Transport::Tcp(tcp) => {
-                (*tcp).checksum = Update::new((*tcp).checksum).u32(old, new).u16(old_port, new_port).finish();
-            }
-            Transport::Udp(udp) => {
-                if (*udp).checksum != 0 {
-                    let sum = Update::new((*udp).checksum).u32(old, new).u16(old_port, new_port).finish();
-                    (*udp).checksum = if sum == 0 { 0xffff } else { sum };
-                }
+        if packet.is_tcp() {
+            let Some(tcp) = again(ctx, packet.tcp()) else {
+                return;
+            };
+            (*tcp).checksum = Update::new((*tcp).checksum).u32(old, new).u16(old_port, new_port).finish();
+        } else {
+            let udp = packet.udp();
+            if (*udp).checksum != 0 {
+                let sum = Update::new((*udp).checksum).u32(old, new).u16(old_port, new_port).finish();
+                (*udp).checksum = if sum == 0 { 0xffff } else { sum };
             }
         }
     }

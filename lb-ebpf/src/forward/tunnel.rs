@@ -13,11 +13,7 @@ const TTL: u8 = 64;
 const OVERHEAD: u16 = size_of::<Ipv4>() as u16;
 
 #[inline(always)]
-pub(super) fn encapsulate(
-    ctx: &XdpContext,
-    packet: &Packet,
-    backend: &Backend,
-) -> Result<*mut Ethernet, Reason> {
+pub(super) fn encapsulate(ctx: &XdpContext, packet: &Packet, backend: &Backend) -> Result<(), Reason> {
     if packet.ip_length > backend.mtu.saturating_sub(OVERHEAD) {
         return Err(Reason::TooBig);
     }
@@ -30,12 +26,13 @@ pub(super) fn encapsulate(
     if unsafe { bpf_xdp_adjust_head(ctx.ctx, -i32::from(OVERHEAD)) } != 0 {
         return Err(Reason::NoHeadroom);
     }
-    let ethernet: *mut Ethernet = at(ctx, 0).ok_or(Reason::Internal)?;
-    let outer: *mut [u32; 5] = at(ctx, size_of::<Ethernet>()).ok_or(Reason::Internal)?;
+    let Some(outer) = at::<[u32; 5]>(ctx, size_of::<Ethernet>()) else {
+        return Err(Reason::Internal);
+    };
     let header = outer_header(packet.ip_length + OVERHEAD, tos, backend);
     // SAFETY: `at` compared the header with the new end of the packet.
     unsafe { *outer = header };
-    Ok(ethernet)
+    Ok(())
 }
 
 /// Five words in network order: the type of service of the inner packet (RFC 2983, RFC 6040), no fragmentation, so that

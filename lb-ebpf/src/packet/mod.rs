@@ -11,7 +11,7 @@ use aya_ebpf::programs::XdpContext;
 pub(crate) use headers::{
     ETHERTYPE_IPV4, Ethernet, Ipv4, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, Udp,
 };
-pub(crate) use parse::{Packet, Transport, parse};
+pub(crate) use parse::{Packet, parse};
 
 /// The `T` at `offset`, or `None` if the frame ends before its last byte.
 #[inline(always)]
@@ -20,8 +20,14 @@ pub(crate) fn at<T>(ctx: &XdpContext, offset: usize) -> Option<*mut T> {
     if start + size_of::<T>() > ctx.data_end() { None } else { Some(start as *mut T) }
 }
 
-/// Bytes of the frame.
+/// The `T` at a place that was in the frame before, compared again: across branches the verifier forgets how far.
 #[inline(always)]
-pub(crate) fn length(ctx: &XdpContext) -> usize {
-    ctx.data_end() - ctx.data()
+pub(crate) fn again<T>(ctx: &XdpContext, place: *mut T) -> Option<*mut T> {
+    if place as usize + size_of::<T>() > ctx.data_end() { None } else { Some(place) }
+}
+
+/// Whether the frame holds `bytes` bytes.
+#[inline(always)]
+pub(crate) fn holds(ctx: &XdpContext, bytes: usize) -> bool {
+    ctx.data() + bytes <= ctx.data_end()
 }

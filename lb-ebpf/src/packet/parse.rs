@@ -4,92 +4,103 @@ use aya_ebpf::programs::XdpContext;
 use lb_common::flow::FlowKey;
 use lb_common::reason::Reason;
 
-use super::{ETHERTYPE_IPV4, Ethernet, Ipv4, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, Udp, at, length};
+use super::{ETHERTYPE_IPV4, Ethernet, Ipv4, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, Udp, at, holds};
 
 /// A TCP or UDP packet over IPv4, whole and not a fragment.
+///
+/// Pointers are fields of their own and never part of an enum: the compiler lays enums over each other, takes pointers
+/// apart to do so, and the verifier then no longer knows them.
 pub(crate) struct Packet {
     pub(crate) ethernet: *mut Ethernet,
     pub(crate) ip: *mut Ipv4,
-    pub(crate) transport: Transport,
+    /// A whole [`Tcp`] header, or a whole [`Udp`] header if `is_tcp` says no.
+    transport: *mut u8,
     pub(crate) key: FlowKey,
     /// Bytes of the IP packet, by its header.
     pub(crate) ip_length: u16,
-    /// Bytes of the frame.
-    pub(crate) frame_length: usize,
-}
-
-#[derive(Clone, Copy)]
-pub(crate) enum Transport {
-    Tcp(*mut Tcp),
-    Udp(*mut Udp),
+    /// TCP flags; 0 for UDP.
+    pub(crate) tcp_flags: u8,
 }
 
 impl Packet {
-    /// TCP flags; 0 for UDP.
     #[inline(always)]
-    pub(crate) fn tcp_flags(&self) -> u8 {
-        match self.transport {
-            // SAFETY: `parse` compared the header with the end of the packet.
-            Transport::Tcp(tcp) => unsafe { (*tcp).flags },
-            Transport::Udp(_) => 0,
-        }
+    pub(crate) fn is_tcp(&self) -> bool {
+        self.key.protocol == u32::from(PROTOCOL_TCP)
+    }
+
+    /// Only if `is_tcp`.
+    #[inline(always)]
+    pub(crate) fn tcp(&self) -> *mut Tcp {
+        self.transport.cast()
+    }
+
+    /// Only if not `is_tcp`.
+    #[inline(always)]
+    pub(crate) fn udp(&self) -> *mut Udp {
+        self.transport.cast()
+    }
+
+    /// Bytes of the frame without padding.
+    #[inline(always)]
+    pub(crate) fn frame_length(&self) -> usize {
+        size_of::<Ethernet>() + self.ip_length as usize
     }
 
     /// A SYN without ACK: somebody opens a connection, or pretends to.
     #[inline(always)]
     pub(crate) fn is_bare_syn(&self) -> bool {
-        self.tcp_flags() & (Tcp::SYN | Tcp::ACK) == Tcp::SYN
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_tcp(&self) -> bool {
-        self.key.protocol == u32::from(PROTOCOL_TCP)
+        self.tcp_flags & (Tcp::SYN | Tcp::ACK) == Tcp::SYN
     }
 }
 
-/// `Err` says why the packet is the kernel's.
+/// `None` for what is the kernel's; `why` then says why.
 #[inline(always)]
-pub(crate) fn parse(ctx: &XdpContext) -> Result<Packet, Reason> {
-    let ethernet: *mut Ethernet = at(ctx, 0).ok_or(Reason::Malformed)?;
+pub(crate) fn parse(ctx: &XdpContext, why: &mut Reason) -> Option<Packet> {
+    *why = Reason::Malformed;
+    let ethernet: *mut Ethernet = at(ctx, 0)?;
     // SAFETY: `at` compared each header with the end of the packet.
     unsafe {
         if (*ethernet).ethertype != ETHERTYPE_IPV4 {
-            return Err(Reason::NotIpv4);
+            *why = Reason::NotIpv4;
+            return None;
         }
-        let ip: *mut Ipv4 = at(ctx, size_of::<Ethernet>()).ok_or(Reason::Malformed)?;
+        let ip: *mut Ipv4 = at(ctx, size_of::<Ethernet>())?;
         let header_length = (*ip).header_length();
         let ip_length = u16::from_be((*ip).total_length);
-        let frame_length = length(ctx);
         if (*ip).version_ihl >> 4 != 4
             || header_length < size_of::<Ipv4>()
-            || size_of::<Ethernet>() + ip_length as usize > frame_length
+            || !holds(ctx, size_of::<Ethernet>() + ip_length as usize)
         {
-            return Err(Reason::Malformed);
+            return None;
         }
         if (*ip).fragment & Ipv4::FRAGMENT_MASK != 0 {
-            return Err(Reason::Fragment);
+            *why = Reason::Fragment;
+            return None;
         }
         let offset = size_of::<Ethernet>() + header_length;
-        let payload = (ip_length as usize).wrapping_sub(header_length);
+        let payload = (ip_length as usize).checked_sub(header_length)?;
         let protocol = (*ip).protocol();
-        let (transport, source_port, destination_port) = match protocol {
+        let (transport, source_port, destination_port, tcp_flags) = match protocol {
             PROTOCOL_TCP => {
-                let tcp: *mut Tcp = at(ctx, offset).ok_or(Reason::Malformed)?;
-                let tcp_header = ((*tcp).offset >> 4) as usize * 4;
-                if tcp_header < size_of::<Tcp>() || payload > ip_length as usize || payload < tcp_header {
-                    return Err(Reason::Malformed);
+                let tcp: *mut Tcp = at(ctx, offset)?;
+                let header = ((*tcp).offset >> 4) as usize * 4;
+                if header < size_of::<Tcp>() || payload < header {
+                    return None;
                 }
-                (Transport::Tcp(tcp), (*tcp).source, (*tcp).destination)
+                (tcp.cast(), (*tcp).source, (*tcp).destination, (*tcp).flags)
             }
             PROTOCOL_UDP => {
-                let udp: *mut Udp = at(ctx, offset).ok_or(Reason::Malformed)?;
-                let udp_length = u16::from_be((*udp).length) as usize;
-                if udp_length < size_of::<Udp>() || payload > ip_length as usize || payload < udp_length {
-                    return Err(Reason::Malformed);
+                let udp: *mut Udp = at(ctx, offset)?;
+                let length = u16::from_be((*udp).length) as usize;
+                if length < size_of::<Udp>() || payload < length {
+                    return None;
                 }
-                (Transport::Udp(udp), (*udp).source, (*udp).destination)
+                (udp.cast(), (*udp).source, (*udp).destination, 0)
             }
-            _ => return Err(Reason::OtherProtocol),
+            _ => {
+                *why = Reason::OtherProtocol;
+                return None;
+            }
         };
         let key = FlowKey {
             source: (*ip).source,
@@ -98,6 +109,6 @@ pub(crate) fn parse(ctx: &XdpContext) -> Result<Packet, Reason> {
             destination_port,
             protocol: u32::from(protocol),
         };
-        Ok(Packet { ethernet, ip, transport, key, ip_length, frame_length })
+        Some(Packet { ethernet, ip, transport, key, ip_length, tcp_flags })
     }
 }

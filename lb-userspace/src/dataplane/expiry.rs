@@ -17,21 +17,21 @@ const PROTOCOL_UDP: u32 = 17;
 
 /// Both halves of a flow; `tunnel` and `direct` have one.
 #[derive(Debug, Clone, Copy)]
-pub struct Halves {
-    pub this: FlowValue,
-    pub other: Option<FlowValue>,
+pub(super) struct Halves {
+    pub(super) this: FlowValue,
+    pub(super) other: Option<FlowValue>,
 }
 
 /// Whether it is worth looking at the other half: no flow expires sooner.
 #[must_use]
-pub fn may_expire(value: &FlowValue, silent: Duration) -> bool {
+pub(super) fn may_expire(value: &FlowValue, silent: Duration) -> bool {
     silent >= RESET && (value.phase != 0 || silent >= FINISHING)
 }
 
 /// A flow is over when both halves were silent for as long as its state allows. A half without the other that it should
 /// have is told by the same times.
 #[must_use]
-pub fn expired(key: &FlowKey, halves: &Halves, silent: impl Fn(u32) -> Duration) -> bool {
+pub(super) fn expired(key: &FlowKey, halves: &Halves, silent: impl Fn(u32) -> Duration) -> bool {
     let phase = halves.this.phase | halves.other.map_or(0, |other| other.phase);
     let allowed = if key.protocol == PROTOCOL_UDP {
         UDP

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use aya::programs::Xdp;
 use aya::programs::xdp::XdpLink;
-use aya::{Ebpf, EbpfLoader, VerifierLogLevel};
+use aya::{Ebpf, EbpfLoader};
 use thiserror::Error;
 
 use super::maps::{
@@ -86,7 +86,6 @@ impl DataPlane {
         let ebpf = EbpfLoader::new()
             .map_max_entries(names::FLOWS, flows)
             .map_max_entries(names::HALF_OPEN, half_open)
-            .verifier_log_level(VerifierLogLevel::STATS)
             .load(object)
             .map_err(LoadError::Object)?;
         Self::open(ebpf, None)

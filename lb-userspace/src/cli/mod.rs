@@ -1,0 +1,4 @@
+//! What each command prints and does: one room a command.
+
+pub mod status;
+pub mod units;

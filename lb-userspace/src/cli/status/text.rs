@@ -1,0 +1,242 @@
+//! The status as a page of plain text. What needs an operator stands on a line that begins with `!!`.
+
+#![deny(clippy::disallowed_methods)]
+
+use std::fmt::Write;
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+
+use crate::cli::units::{ago, bytes, count, duration, percent};
+use crate::status::{
+    Backend, BackendState, Configuration, Instance, InstanceState, Interface, Service, Status,
+};
+
+/// The page, at `now` seconds since the Unix epoch.
+#[must_use]
+pub fn render(status: &Status, now: f64) -> String {
+    let mut page =
+        format!("{}: evenkeel {}, up {}\n", status.node, status.version, duration(now - status.started_at));
+    configuration(&mut page, &status.configuration, now);
+    interfaces(&mut page, &status.interfaces);
+    instances(&mut page, &status.instances, now);
+    for service in &status.services {
+        self::service(&mut page, service, now);
+    }
+    flows_and_drops(&mut page, status);
+    page
+}
+
+fn configuration(page: &mut String, configuration: &Configuration, now: f64) {
+    line(
+        page,
+        format_args!(
+            "configuration {}, applied {}; reloads: {} done, {} failed",
+            configuration.path,
+            ago(configuration.applied_at, now),
+            configuration.reloads_succeeded,
+            configuration.reloads_failed
+        ),
+    );
+    if configuration.last_reload_errors.is_empty() {
+        return;
+    }
+    line(
+        page,
+        format_args!(
+            "!! THE LAST RELOAD FAILED {} and changed nothing: what was applied before still runs.",
+            ago(configuration.last_reload_at, now)
+        ),
+    );
+    for text in configuration.last_reload_errors.iter().flat_map(|error| error.lines()) {
+        line(page, format_args!("!!   {text}"));
+    }
+    line(
+        page,
+        format_args!("!! Correct it and save; `evenkeel check {}` shows what is left.", configuration.path),
+    );
+}
+
+fn interfaces(page: &mut String, interfaces: &[Interface]) {
+    let mut table = Table::new();
+    table.set_header(["INTERFACE", "XDP", "NOTE"]);
+    for interface in interfaces {
+        table.add_row([&interface.name, &interface.mode, interface.note.as_deref().unwrap_or("-")]);
+    }
+    section(page, "Interfaces", table, &[]);
+    for interface in interfaces.iter().filter(|interface| interface.mode == "none") {
+        line(page, format_args!("!! {} forwards nothing: the XDP program is not attached.", interface.name));
+    }
+}
+
+fn instances(page: &mut String, instances: &[Instance], now: f64) {
+    if instances.is_empty() {
+        return;
+    }
+    let mut table = Table::new();
+    table.set_header(["INSTANCE", "STATE", "FOR", "WHY", "PEER", "PRIORITY", "VRID", "ON", "ADDRESSES"]);
+    for instance in instances {
+        let peer = instance.peer.as_ref().map_or_else(
+            || "never heard".to_owned(),
+            |peer| format!("{} priority {}, {}", peer.address, peer.priority, ago(peer.heard_at, now)),
+        );
+        table.add_row([
+            instance.name.clone(),
+            instance_state(instance.state).to_owned(),
+            duration(now - instance.since),
+            instance.reason.clone(),
+            peer,
+            instance.priority.to_string(),
+            instance.vrid.to_string(),
+            instance.interface.clone(),
+            instance.addresses.join(" "),
+        ]);
+    }
+    section(page, "VRRP", table, &[5, 6]);
+    for instance in instances {
+        if instance.second_master {
+            let peer = instance.peer.as_ref().map_or_else(String::new, |peer| format!(" ({})", peer.address));
+            line(
+                page,
+                format_args!(
+                    "!! {}: ANOTHER NODE IS MASTER TOO{peer}: it does not hear this one. Look at the link between \
+                     them and at firewalls (IP protocol 112).",
+                    instance.name
+                ),
+            );
+        }
+        if instance.state == InstanceState::Fault {
+            line(page, format_args!("!! {}: cannot serve: {}", instance.name, instance.reason));
+        }
+        for (reason, packets) in instance.discarded.iter().filter(|(_, packets)| **packets > 0) {
+            line(page, format_args!("{}: {} VRRP packets ignored: {reason}", instance.name, count(*packets)));
+        }
+    }
+}
+
+fn service(page: &mut String, service: &Service, now: f64) {
+    let listen: Vec<_> = service.listen.iter().map(ToString::to_string).collect();
+    let title = format!(
+        "Service {}: {} {}, {}, {}",
+        service.name,
+        service.protocol,
+        listen.join(" "),
+        service.forward,
+        service.scheduler
+    );
+    let mut table = Table::new();
+    table.set_header([
+        "BACKEND",
+        "STATE",
+        "FOR",
+        "WEIGHT",
+        "SHARE",
+        "ACTIVE",
+        "NEW FLOWS",
+        "PACKETS",
+        "BYTES",
+        "WHY",
+        "NEXT HOP",
+    ]);
+    for backend in &service.backends {
+        table.add_row(backend_row(backend, now));
+    }
+    let sum = &service.traffic;
+    table.add_row([
+        "all".to_owned(),
+        String::new(),
+        String::new(),
+        String::new(),
+        String::new(),
+        count(service.active_flows),
+        count(sum.new_flows),
+        count(sum.packets),
+        bytes(sum.bytes),
+    ]);
+    section(page, &title, table, &[3, 4, 5, 6, 7, 8]);
+    if !service.backends.iter().any(|backend| backend.share > 0.0) {
+        line(page, format_args!("!! {}: NO BACKEND TAKES NEW FLOWS", service.name));
+    }
+}
+
+fn backend_row(backend: &Backend, now: f64) -> [String; 11] {
+    let why = backend.check_seconds.map_or_else(
+        || backend.reason.clone(),
+        |seconds| format!("{} ({:.1} ms)", backend.reason, seconds * 1000.0),
+    );
+    [
+        backend.address.to_string(),
+        backend_state(backend.state).to_owned(),
+        duration(now - backend.since),
+        backend.weight.to_string(),
+        percent(backend.share),
+        count(backend.active_flows),
+        count(backend.traffic.new_flows),
+        count(backend.traffic.packets),
+        bytes(backend.traffic.bytes),
+        why,
+        backend.next_hop.clone(),
+    ]
+}
+
+fn flows_and_drops(page: &mut String, status: &Status) {
+    let flows = &status.flows;
+    let used = if flows.capacity == 0 { 0.0 } else { flows.entries as f64 / flows.capacity as f64 };
+    line(page, format_args!(""));
+    line(
+        page,
+        format_args!(
+            "Flow table: {} of {} entries in use ({}), {} flows expired",
+            count(flows.entries),
+            count(flows.capacity),
+            percent(used),
+            count(flows.expired)
+        ),
+    );
+    let mut table = Table::new();
+    table.set_header(["REASON", "PACKETS"]);
+    for counted in status.packets.iter().filter(|counted| counted.verdict == "drop" && counted.packets > 0) {
+        table.add_row([counted.reason.clone(), count(counted.packets)]);
+    }
+    if table.is_empty() {
+        line(page, format_args!("No packet was dropped."));
+    } else {
+        section(page, "Dropped packets", table, &[1]);
+    }
+}
+
+/// States that need an operator are in capitals.
+const fn instance_state(state: InstanceState) -> &'static str {
+    match state {
+        InstanceState::Init => "init",
+        InstanceState::Backup => "backup",
+        InstanceState::Master => "master",
+        InstanceState::Fault => "FAULT",
+    }
+}
+
+const fn backend_state(state: BackendState) -> &'static str {
+    match state {
+        BackendState::Checking => "checking",
+        BackendState::Up => "up",
+        BackendState::Down => "DOWN",
+        BackendState::Draining => "draining",
+    }
+}
+
+/// Puts a titled table on the page; `numbers` are the columns whose values are compared by their length.
+fn section(page: &mut String, title: &str, mut table: Table, numbers: &[usize]) {
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    for column in numbers {
+        if let Some(column) = table.column_mut(*column) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    line(page, format_args!("\n{title}"));
+    for row in table.lines() {
+        line(page, format_args!(" {}", row.trim_end()));
+    }
+}
+
+fn line(page: &mut String, text: std::fmt::Arguments<'_>) {
+    writeln!(page, "{text}").expect("writing to a String cannot fail");
+}

@@ -1,0 +1,238 @@
+//! The status as a Prometheus page. Every metric is described in docs/metrics.md.
+
+#![deny(clippy::disallowed_methods)]
+
+mod page;
+
+use crate::status::{Backend, BackendState, Instance, InstanceState, Service, Status};
+use page::Page;
+
+/// What [`render`] returns, as HTTP names it.
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+const INSTANCE_STATES: [(InstanceState, &str); 4] = [
+    (InstanceState::Init, "init"),
+    (InstanceState::Backup, "backup"),
+    (InstanceState::Master, "master"),
+    (InstanceState::Fault, "fault"),
+];
+const XDP_MODES: [&str; 3] = ["native", "generic", "none"];
+
+/// The page a scrape gets: text format 0.0.4.
+///
+/// # Errors
+/// When the encoder refuses a family, which would be a mistake in this module.
+pub fn render(status: &Status) -> Result<String, prometheus::Error> {
+    let mut page = Page::default();
+    process(&mut page, status);
+    configuration(&mut page, status);
+    data_plane(&mut page, status);
+    services(&mut page, &status.services);
+    backends(&mut page, &status.services);
+    instances(&mut page, &status.instances);
+    advertisements(&mut page, &status.instances);
+    page.encode()
+}
+
+fn process(page: &mut Page, status: &Status) {
+    page.gauge(
+        "evenkeel_build_info",
+        "Always 1; its labels say which version runs, and where.",
+        ["version", "node"],
+    )
+    .add([&status.version, &status.node], 1.0);
+    page.gauge("process_start_time_seconds", "When the daemon started, in seconds since the Unix epoch.", [])
+        .add([], status.started_at);
+}
+
+fn configuration(page: &mut Page, status: &Status) {
+    let configuration = &status.configuration;
+    page.gauge(
+        "evenkeel_config_last_reload_successful",
+        "1 if the last reload was applied, 0 if it changed nothing because of errors.",
+        [],
+    )
+    .add([], flag(configuration.last_reload_errors.is_empty()));
+    page.gauge(
+        "evenkeel_config_last_reload_timestamp_seconds",
+        "When a reload was last tried, in seconds since the Unix epoch.",
+        [],
+    )
+    .add([], configuration.last_reload_at);
+    page.gauge(
+        "evenkeel_config_last_reload_success_timestamp_seconds",
+        "When the configuration in force was applied, in seconds since the Unix epoch.",
+        [],
+    )
+    .add([], configuration.applied_at);
+    let mut reloads = page.counter("evenkeel_config_reloads_total", "Reloads tried, by result.", ["result"]);
+    reloads.add([&"success"], count(configuration.reloads_succeeded));
+    reloads.add([&"failure"], count(configuration.reloads_failed));
+}
+
+fn data_plane(page: &mut Page, status: &Status) {
+    let mut modes = page.gauge(
+        "evenkeel_xdp_mode",
+        "1 for the mode the XDP program is attached in, 0 for the others.",
+        ["interface", "mode"],
+    );
+    for interface in &status.interfaces {
+        for mode in XDP_MODES {
+            modes.add([&interface.name, &mode], flag(interface.mode == mode));
+        }
+    }
+    drop(modes);
+    let mut packets =
+        page.counter("evenkeel_packets_total", "Packets seen, by verdict and reason.", ["verdict", "reason"]);
+    for counted in &status.packets {
+        packets.add([&counted.verdict, &counted.reason], count(counted.packets));
+    }
+    drop(packets);
+    let flows = &status.flows;
+    page.gauge("evenkeel_flow_table_entries", "Entries in use in the flow table.", [])
+        .add([], count(flows.entries));
+    page.gauge("evenkeel_flow_table_capacity", "Entries the flow table has room for.", [])
+        .add([], count(flows.capacity));
+    page.counter("evenkeel_flows_expired_total", "Flows removed because they were silent for too long.", [])
+        .add([], count(flows.expired));
+}
+
+fn services(page: &mut Page, services: &[Service]) {
+    let mut counter = |name, help, value: fn(&Service) -> u64| {
+        let mut family = page.counter(name, help, ["service"]);
+        for service in services {
+            family.add([&service.name], count(value(service)));
+        }
+    };
+    counter("evenkeel_service_packets_total", "Packets forwarded, both ways.", |s| s.traffic.packets);
+    counter("evenkeel_service_bytes_total", "Bytes forwarded, both ways.", |s| s.traffic.bytes);
+    counter("evenkeel_service_new_flows_total", "Flows started.", |s| s.traffic.new_flows);
+
+    let mut active = page.gauge("evenkeel_service_active_flows", "Flows in the flow table.", ["service"]);
+    for service in services {
+        active.add([&service.name], count(service.active_flows));
+    }
+    drop(active);
+    let mut serving =
+        page.gauge("evenkeel_service_backends_serving", "Backends that get new flows now.", ["service"]);
+    for service in services {
+        serving.add([&service.name], service.backends.iter().filter(|b| b.share > 0.0).count() as f64);
+    }
+}
+
+fn backends(page: &mut Page, services: &[Service]) {
+    let mut counter = |name, help, value: fn(&Backend) -> u64| {
+        let mut family = page.counter(name, help, ["service", "backend"]);
+        for (service, backend) in each_backend(services) {
+            family.add([&service.name, &backend.address], count(value(backend)));
+        }
+    };
+    counter("evenkeel_backend_packets_total", "Packets to the backend and, with nat, back.", |b| {
+        b.traffic.packets
+    });
+    counter("evenkeel_backend_bytes_total", "Bytes to the backend and, with nat, back.", |b| b.traffic.bytes);
+    counter("evenkeel_backend_new_flows_total", "Flows started on the backend.", |b| b.traffic.new_flows);
+
+    let mut gauge = |name, help, value: fn(&Backend) -> Option<f64>| {
+        let mut family = page.gauge(name, help, ["service", "backend"]);
+        for (service, backend) in each_backend(services) {
+            if let Some(value) = value(backend) {
+                family.add([&service.name, &backend.address], value);
+            }
+        }
+    };
+    gauge("evenkeel_backend_active_flows", "Flows in the flow table that the backend serves.", |b| {
+        Some(count(b.active_flows))
+    });
+    gauge("evenkeel_backend_up", "1 if the backend is up, 0 if it is down or not checked yet.", |b| {
+        (b.state != BackendState::Draining).then(|| flag(b.state == BackendState::Up))
+    });
+    gauge("evenkeel_backend_weight", "The configured weight.", |b| Some(f64::from(b.weight)));
+    gauge("evenkeel_backend_new_flow_share_ratio", "Part of new flows the backend gets now, 0 to 1.", |b| {
+        Some(b.share)
+    });
+    gauge("evenkeel_backend_check_duration_seconds", "How long the last check took.", |b| b.check_seconds);
+}
+
+/// The label is not `instance`: that one names the scraped target.
+fn instances(page: &mut Page, instances: &[Instance]) {
+    let mut states = page.gauge(
+        "evenkeel_vrrp_state",
+        "1 for the state the instance is in, 0 for the others.",
+        ["vrrp_instance", "state"],
+    );
+    for instance in instances {
+        for (state, name) in INSTANCE_STATES {
+            states.add([&instance.name, &name], flag(instance.state == state));
+        }
+    }
+    drop(states);
+    let mut transitions = page.counter(
+        "evenkeel_vrrp_transitions_total",
+        "Times the instance entered the state.",
+        ["vrrp_instance", "state"],
+    );
+    for instance in instances {
+        for (state, name) in INSTANCE_STATES {
+            let entered = instance.transitions.get(&state).copied().unwrap_or_default();
+            transitions.add([&instance.name, &name], count(entered));
+        }
+    }
+    drop(transitions);
+    let mut gauge = |name, help, value: fn(&Instance) -> Option<f64>| {
+        let mut family = page.gauge(name, help, ["vrrp_instance"]);
+        for instance in instances {
+            if let Some(value) = value(instance) {
+                family.add([&instance.name], value);
+            }
+        }
+    };
+    gauge("evenkeel_vrrp_priority", "The priority the instance runs with.", |i| Some(f64::from(i.priority)));
+    gauge("evenkeel_vrrp_second_master", "1 while another node claims to be master too.", |i| {
+        Some(flag(i.second_master))
+    });
+    gauge(
+        "evenkeel_vrrp_peer_heard_timestamp_seconds",
+        "When another node was last heard, in seconds since the Unix epoch.",
+        |i| i.peer.as_ref().map(|peer| peer.heard_at),
+    );
+}
+
+fn advertisements(page: &mut Page, instances: &[Instance]) {
+    let mut counter = |name, help, value: fn(&Instance) -> u64| {
+        let mut family = page.counter(name, help, ["vrrp_instance"]);
+        for instance in instances {
+            family.add([&instance.name], count(value(instance)));
+        }
+    };
+    counter("evenkeel_vrrp_advertisements_sent_total", "Advertisements sent.", |i| i.advertisements_sent);
+    counter("evenkeel_vrrp_advertisements_received_total", "Valid advertisements received.", |i| {
+        i.advertisements_received
+    });
+    let mut discarded = page.counter(
+        "evenkeel_vrrp_discarded_total",
+        "VRRP packets ignored, by reason.",
+        ["vrrp_instance", "reason"],
+    );
+    for instance in instances {
+        for (reason, packets) in &instance.discarded {
+            discarded.add([&instance.name, reason], count(*packets));
+        }
+    }
+}
+
+fn each_backend(services: &[Service]) -> impl Iterator<Item = (&Service, &Backend)> {
+    services.iter().flat_map(|service| service.backends.iter().map(move |backend| (service, backend)))
+}
+
+fn flag(set: bool) -> f64 {
+    f64::from(u8::from(set))
+}
+
+/// Prometheus counts in doubles: exact up to 2^53.
+fn count(value: u64) -> f64 {
+    value as f64
+}
+
+#[cfg(test)]
+mod tests;
