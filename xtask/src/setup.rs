@@ -20,8 +20,7 @@ const BPF_LINKER_VERSION: &str = "0.13.0";
 const BPF_FOLDER: &str = "/sys/fs/bpf";
 
 /// Programs and the packages they come in. The `-core` packages of MariaDB start no service.
-const PROGRAMS: [(&str, &str); 12] = [
-    ("cc", "gcc"),
+const PROGRAMS: [(&str, &str); 11] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("ethtool", "ethtool"),
