@@ -59,16 +59,22 @@ fn forward_half(ctx: &XdpContext, packet: &Packet, value: &mut FlowValue) -> Res
     };
     touch(packet, value);
     learn_return_hop(ctx, packet, value);
-    counters::packet(value.backend, packet.frame_length());
     let action = forward::to_backend(ctx, packet, value.method, backend)?;
+    counters::packet(value.backend, packet.frame_length());
     Ok((Reason::Flow, action))
 }
 
 #[inline(always)]
 fn reply_half(ctx: &XdpContext, packet: &Packet, value: &mut FlowValue) -> Result<(Reason, u32), Reason> {
     touch(packet, value);
-    counters::packet(value.backend, packet.frame_length());
+    if packet.tcp_flags & Tcp::RST != 0
+        && let Some(forward) = flows::get(&packet.key.other_half(value))
+    {
+        // SAFETY: as in `balance`.
+        unsafe { (*forward).phase |= SEEN_RST };
+    }
     let action = forward::to_client(ctx, packet, value)?;
+    counters::packet(value.backend, packet.frame_length());
     Ok((Reason::Reply, action))
 }
 
