@@ -141,7 +141,9 @@ fn store(packet: &Packet, value: &mut FlowValue, known: bool, remember: bool) ->
             counters::new_flow(value.backend);
         }
         if known {
-            half_open::remove(&packet.key.other_half(value));
+            if value.method == Method::Nat as u8 {
+                half_open::remove(&packet.key.other_half(value));
+            }
             half_open::remove(&packet.key);
         }
         return Ok(Reason::NewFlow);

@@ -266,3 +266,25 @@ fn a_flow_never_takes_over_the_replies_of_another() {
         assert_eq!(backend_address(0), reply(&packet, 0).source);
     }
 }
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_tunnel_flow_that_ends_takes_no_replies_from_a_nat_flow_to_the_same_backend() {
+    let mut node = Node::new(Method::Nat);
+    let tunnelled = SocketAddrV4::new([203, 0, 113, 11].into(), 80);
+    node.listen(tunnelled, 6, Method::Tunnel, TABLE, NO_TABLE);
+    node.listen(tunnelled, 17, Method::Tunnel, TABLE, NO_TABLE);
+    node.expect("nat", &tcp(), Reason::NewFlow, 0);
+    let second = Packet { destination: tunnelled, ..tcp() };
+    for (flags, reason) in
+        [(ACK, Reason::NewFlow), (FIN | ACK, Reason::Flow), (SYN, Reason::Opening), (ACK, Reason::NewFlow)]
+    {
+        assert_eq!(node.send(&second.flags(flags)).reason, reason);
+    }
+    node.expect_reply("nat", &reply(&tcp(), 0));
+    node.expect("half-open nat", &udp(), Reason::Opening, 0);
+    for _ in 0..2 {
+        node.send(&Packet { destination: tunnelled, ..udp() });
+    }
+    node.expect_reply("half-open nat", &reply(&udp(), 0));
+}

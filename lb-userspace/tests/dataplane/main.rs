@@ -1,9 +1,13 @@
 //! The real program on real frames, by `BPF_PROG_TEST_RUN`. Packets in and out are written by etherparse.
 
 mod budget;
+mod decap;
+mod expiry;
 mod fixture;
 mod flows;
+mod malformed;
 mod nat;
 mod opening;
 mod packet;
+mod redirect;
 mod tunnel;

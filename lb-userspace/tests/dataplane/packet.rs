@@ -131,11 +131,13 @@ fn set_tos(ip: &mut Ipv4Header, tos: u8) {
     ip.ecn = IpEcn::try_new(tos & 3).unwrap();
 }
 
-/// Writes the checksum of the IP header at its place again, whole, after a field was changed by hand.
+/// Writes the checksum of the IP header at its place again, whole, after a field was changed by hand;
+/// over what there is of it, if it claims to be longer than the frame.
 pub(crate) fn sum_ip_again(frame: &mut [u8]) {
     let header = usize::from(frame[IP] & 0xf) * 4;
     frame[IP + 10..IP + 12].fill(0);
-    let words = frame[IP..IP + header.max(20)].chunks_exact(2);
+    let end = (IP + header.max(20)).min(frame.len());
+    let words = frame[IP..end].chunks_exact(2);
     let sum: u32 = words.map(|pair| u32::from(u16::from_be_bytes([pair[0], pair[1]]))).sum();
     let sum = (sum & 0xffff) + (sum >> 16);
     let sum = !((sum & 0xffff) + (sum >> 16)) as u16;
