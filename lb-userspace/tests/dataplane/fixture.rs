@@ -126,8 +126,6 @@ pub(crate) struct Node {
     pub(crate) plane: DataPlane,
     method: Method,
     counted: BTreeMap<u32, u64>,
-    /// Interface that packets come in by.
-    pub(crate) ingress: u32,
 }
 
 impl Node {
@@ -137,8 +135,7 @@ impl Node {
     }
 
     pub(crate) fn sized(method: Method, flows: u32, half_open: u32) -> Self {
-        let plane = DataPlane::load_private(object::EVENKEEL, flows, half_open).unwrap();
-        let mut node = Self { plane, method, counted: BTreeMap::new(), ingress: 0 };
+        let mut node = Self::of(DataPlane::load_private(object::EVENKEEL, flows, half_open).unwrap(), method);
         node.backend(0, &backend(0));
         node.table(TABLE, 0);
         node.service(TABLE, NO_TABLE);
@@ -147,6 +144,11 @@ impl Node {
 
     pub(crate) fn backend(&mut self, number: u32, record: &Backend) {
         self.plane.backends.write(number, record).unwrap();
+    }
+
+    /// A node without services.
+    pub(crate) fn of(plane: DataPlane, method: Method) -> Self {
+        Self { plane, method, counted: BTreeMap::new() }
     }
 
     /// A table with one backend in it.
@@ -190,7 +192,7 @@ impl Node {
     /// Runs a frame, and holds what is true of every packet: one reason is counted once, the action is the one of that
     /// reason, and a packet that is left to the kernel is left as it came.
     pub(crate) fn send_bytes(&mut self, frame: &[u8]) -> Seen {
-        let outcome = self.plane.run("evenkeel", frame, self.ingress).unwrap();
+        let outcome = self.plane.run("evenkeel", frame, 0).unwrap();
         let now: BTreeMap<u32, u64> = self
             .plane
             .reasons

@@ -74,12 +74,8 @@ impl Packet {
     /// In a tunnel (RFC 2003) from one address to another.
     pub(crate) fn in_tunnel(&self, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
         let inner = self.ip();
-        let mut outer =
-            Ipv4Header::new(inner.len() as u16, 64, IpNumber::IPV4, from.octets(), to.octets()).unwrap();
-        set_tos(&mut outer, self.tos);
-        outer.dont_fragment = true;
-        outer.header_checksum = outer.calc_header_checksum();
-        [self.ethernet(), outer.to_bytes().to_vec(), inner].concat()
+        let outer = outer_header(inner.len() as u16, self.tos, from, to);
+        [self.ethernet(), outer, inner].concat()
     }
 
     fn ethernet(&self) -> Vec<u8> {
@@ -124,6 +120,15 @@ impl Packet {
         }
         [udp.to_bytes().to_vec(), self.payload.clone()].concat()
     }
+}
+
+/// Of a tunnel, around so many bytes.
+pub(crate) fn outer_header(inner: u16, tos: u8, from: Ipv4Addr, to: Ipv4Addr) -> Vec<u8> {
+    let mut outer = Ipv4Header::new(inner, 64, IpNumber::IPV4, from.octets(), to.octets()).unwrap();
+    set_tos(&mut outer, tos);
+    outer.dont_fragment = true;
+    outer.header_checksum = outer.calc_header_checksum();
+    outer.to_bytes().to_vec()
 }
 
 fn set_tos(ip: &mut Ipv4Header, tos: u8) {
