@@ -15,3 +15,4 @@ pub mod limits;
 mod pod;
 pub mod reason;
 pub mod service;
+pub mod timed;
