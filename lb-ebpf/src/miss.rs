@@ -192,7 +192,9 @@ fn insert_half_open(packet: &Packet, value: &mut FlowValue, must: bool) -> Resul
     if value.method == Method::Nat as u8 {
         let other = packet.key.other_half(value);
         turn(packet, value);
-        inserted = inserted.and(half_open::insert(&other, value));
+        if inserted.is_ok() {
+            inserted = half_open::insert(&other, value);
+        }
         turn_back(value, &other);
     }
     if inserted.is_err() && must { Err(Reason::FlowTableFull) } else { Ok(()) }
