@@ -94,3 +94,62 @@ fn backends(config: &Config) -> usize {
 fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(text: &str) -> Result<Config, Mistakes> {
+        let host = Host { hostname: "a".into(), interfaces: ["eth0".into()].into() };
+        config::parse(text, "a.yaml", &host)
+    }
+
+    const RIGHT: &str = "interfaces: [eth0]\nservices: [{ name: web, listen: 192.0.2.1:80, forward: nat, backends: \
+                         [10.0.0.1:80, 10.0.0.2:80] }]\n";
+    const WRONG: &str = "interfaces: [eth1]\nnod: b\n";
+
+    #[test]
+    fn a_right_file_is_summed_up() {
+        let config = outcome(RIGHT).unwrap();
+        assert_eq!(summary("a.yaml", &config), "a.yaml: ok — 1 service, 2 backends, 0 VRRP instances\n");
+    }
+
+    #[test]
+    fn mistakes_are_one_line_each_and_counted() {
+        let report = report(&outcome(WRONG).unwrap_err());
+        let lines: Vec<&str> = report.lines().collect();
+        assert!(lines[0].starts_with("a.yaml:1:14: interfaces[0]: there is no interface `eth1`"), "{report}");
+        assert!(lines[1].starts_with("a.yaml:2:1: nod: unknown key"), "{report}");
+        assert_eq!(lines[2..], ["a.yaml: 2 mistakes"]);
+    }
+
+    #[test]
+    fn json_says_the_same() {
+        let right: serde_json::Value = serde_json::from_str(&as_json("a.yaml", &outcome(RIGHT))).unwrap();
+        assert_eq!(
+            right,
+            json!({ "ok": true, "file": "a.yaml", "services": 1, "backends": 2, "instances": 0, "mistakes": [] })
+        );
+        let wrong: serde_json::Value = serde_json::from_str(&as_json("a.yaml", &outcome(WRONG))).unwrap();
+        assert_eq!(wrong["ok"], false);
+        assert_eq!(
+            wrong["mistakes"][1],
+            json!({
+                "file": "a.yaml",
+                "line": 2,
+                "column": 1,
+                "path": "nod",
+                "message": "unknown key in a configuration; did you mean `node`?",
+            })
+        );
+    }
+
+    #[test]
+    fn the_exit_code_tells() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let args = CheckArgs { file: file.path().to_owned(), json: false };
+        assert_eq!(run(&args), ExitCode::FAILURE);
+        std::fs::write(file.path(), "interfaces: [lo]\n").unwrap();
+        assert_eq!(run(&args), ExitCode::SUCCESS);
+    }
+}

@@ -7,7 +7,7 @@
 use std::fmt;
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
-use serde_yaml::options::DuplicateKeyPolicy;
+use serde_yaml::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
 use serde_yaml::{Error, MessageFormatter, Spanned, UserMessageFormatter};
 
 /// A value and its place, from 1, in characters.
@@ -56,6 +56,7 @@ pub(super) fn read(text: &str) -> Result<Node, SyntaxError> {
         // With this policy a map yields every entry, the duplicates included.
         duplicate_keys: DuplicateKeyPolicy::LastWins,
         strict_booleans: true,
+        non_finite_float_policy: NonFiniteFloatPolicy::PassThrough,
         reject_unsupported_tags: true,
         with_snippet: false,
     };
@@ -134,7 +135,9 @@ fn explain(error: &Error) -> String {
             if message.contains("recursion limit") {
                 return too_large();
             }
-            format!("this is not YAML: {message}; {}", hint(&message))
+            // Some messages quote the value, however long.
+            let short: String = message.chars().take(200).collect();
+            format!("this is not YAML: {short}; {}", hint(&message))
         }
     }
 }

@@ -40,6 +40,15 @@ fn a_file_of_nothing_but_mistakes_ends_in_a_count() {
     assert_eq!(said[1000], "evenkeel.yaml: and 4000 more mistakes");
 }
 
+#[test]
+fn a_value_without_end_is_not_repeated_in_the_message() {
+    for value in ["9".repeat(1 << 20), "x".repeat(1 << 20), format!("!{} a", "x".repeat(1 << 19))] {
+        let said = said(&format!("node: {value}\n"));
+        assert_eq!(said.len(), 1);
+        assert!(said[0].len() < 500, "{}", &said[0][..500]);
+    }
+}
+
 /// Words that a configuration is made of, put together at random.
 fn words() -> impl Strategy<Value = String> {
     let word = prop::sample::select(vec![

@@ -238,7 +238,7 @@ fn a_priority_outside_1_to_255_is_refused() {
 
 #[test]
 fn a_weight_below_0_is_refused() {
-    for weight in ["-1", "65536"] {
+    for weight in ["-1", "65536", "1.5", ".inf", "1e999"] {
         assert_eq!(
             changed("weight: 2", &format!("weight: {weight}")),
             format!(
