@@ -59,7 +59,7 @@ impl Mistakes {
         let mut lines: Vec<String> =
             self.list.iter().map(|mistake| format!("{}:{mistake}", self.file)).collect();
         if self.omitted > 0 {
-            lines.push(format!("{}: and {} more mistakes", self.file, self.omitted));
+            lines.push(format!("{}: and {} more", self.file, self.omitted));
         }
         lines
     }

@@ -101,7 +101,8 @@ impl Reader<'_> {
                 Some(duration) if range.contains(&duration) => return Ok(duration),
                 Some(_) => format!("{written} is out of range; write {}", span(&range)),
                 None => format!(
-                    "{written} is not a duration; write a number and its unit `ms`, `s`, `m` or `h`, such as `{example}`"
+                    "{written} is not a duration; write a number and its unit `ms`, `s`, `m` or `h`, such as \
+                     `{example}`"
                 ),
             },
             Value::Integer(_, number) | Value::Float(number) => {

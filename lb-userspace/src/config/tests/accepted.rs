@@ -153,3 +153,21 @@ fn the_examples_that_are_shipped_are_right() {
         assert!(!config.services.is_empty(), "{file}");
     }
 }
+
+#[test]
+fn the_examples_of_the_reference_are_right() {
+    let reference = include_str!("../../../../docs/configuration.md");
+    let examples: Vec<&str> =
+        reference.split("```").filter_map(|block| block.strip_prefix("yaml\n")).collect();
+    let (checks, sections): (Vec<&str>, Vec<&str>) =
+        examples.iter().partition(|block| block.starts_with("check:"));
+    let config = read(&sections.concat()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!((config.interfaces.len(), config.vrrp.len(), config.services.len()), (2, 1, 1));
+    for check in checks.concat().lines() {
+        let text = format!(
+            "interfaces: [eth0]\nservices:\n- name: s\n  listen: 192.0.2.1:80\n  forward: nat\n  backends: [10.0.0.1:80]\n  \
+             {check}\n"
+        );
+        assert!(read(&text).is_ok(), "{check}");
+    }
+}

@@ -1,6 +1,7 @@
 //! What a configuration may be, what it may not be, and what is said about it.
 
 mod accepted;
+mod conflicts;
 mod files;
 mod hostile;
 mod refused;
@@ -52,4 +53,16 @@ fn read(text: &str) -> Result<Config, Mistakes> {
 /// What is said about a text, one line for each mistake.
 fn said(text: &str) -> Vec<String> {
     read(text).expect_err("the text has mistakes").lines()
+}
+
+/// The one mistake of [`COMPLETE`] with `old` replaced by `new`, without the name of the file.
+fn changed(old: &str, new: &str) -> String {
+    assert_eq!(COMPLETE.matches(old).count(), 1, "`{old}` is there once");
+    one(&COMPLETE.replace(old, new))
+}
+
+fn one(text: &str) -> String {
+    let said = said(text);
+    assert_eq!(said.len(), 1, "{said:#?}");
+    said[0].strip_prefix("evenkeel.yaml:").expect("the line begins with the file").to_owned()
 }
