@@ -3,8 +3,10 @@
 pub mod cli;
 pub mod config;
 pub mod dataplane;
+pub mod desired;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod reconcile;
 pub mod sched;
 pub mod status;
