@@ -7,6 +7,7 @@ pub mod desired;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod net;
 pub mod reconcile;
 pub mod sched;
 pub mod status;

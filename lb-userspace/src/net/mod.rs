@@ -1,0 +1,3 @@
+//! What the daemon reads and changes of the host's network, by netlink and packet sockets.
+
+pub mod next_hop;
