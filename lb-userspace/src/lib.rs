@@ -2,6 +2,7 @@
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod dataplane;
 pub mod desired;
 pub mod health;
@@ -11,3 +12,4 @@ pub mod net;
 pub mod reconcile;
 pub mod sched;
 pub mod status;
+pub mod vrrp;
