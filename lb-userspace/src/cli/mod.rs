@@ -1,5 +1,7 @@
 //! What each command takes, prints and does: one room a command.
 
+pub mod apply;
 pub mod check;
+pub mod decap;
 pub mod status;
 pub mod units;

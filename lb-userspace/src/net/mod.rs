@@ -4,3 +4,4 @@ pub mod address;
 pub mod announce;
 pub mod link;
 pub mod next_hop;
+pub mod ways;

@@ -7,12 +7,13 @@ use std::pin::pin;
 use futures_util::StreamExt as _;
 use lb_common::backend::NextHop;
 use rtnetlink::Handle;
+use rtnetlink::RouteMessageBuilder;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourFlags, NeighbourMessage, NeighbourState,
 };
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
-use rtnetlink::{IpVersion, RouteMessageBuilder};
 use thiserror::Error;
 
 use crate::desired::Way;
@@ -55,7 +56,8 @@ pub async fn resolve(
             Ok(route) => way(&route, &links, &neighbours),
             Err(error) => Err(Unresolved::NoRoute(error.to_string())),
         };
-        if let (Err(Unresolved::NoNeighbour { via }), Ok(route)) = (&way, route(netlink, *destination).await) {
+        if let (Err(Unresolved::NoNeighbour { via }), Ok(route)) = (&way, route(netlink, *destination).await)
+        {
             ask(netlink, route.interface, *via).await;
         }
         ways.insert(*destination, way);
@@ -117,7 +119,7 @@ async fn links(netlink: &Handle) -> Result<BTreeMap<u32, Link>, ReadError> {
 
 async fn neighbours(netlink: &Handle) -> Result<BTreeMap<(u32, IpAddr), [u8; 6]>, ReadError> {
     let mut neighbours = BTreeMap::new();
-    let mut replies = pin!(netlink.neighbours().get().set_family(IpVersion::V4).execute());
+    let mut replies = pin!(netlink.neighbours().get().set_address_family(AddressFamily::Inet).execute());
     while let Some(reply) = replies.next().await {
         let message = reply.map_err(|source| ReadError { what: "the neighbours", source })?;
         neighbours.extend(neighbour(&message));
@@ -145,7 +147,8 @@ fn neighbour(message: &NeighbourMessage) -> Option<((u32, IpAddr), [u8; 6])> {
 async fn route(netlink: &Handle, destination: IpAddr) -> Result<Route, rtnetlink::Error> {
     let length = if destination.is_ipv4() { 32 } else { 128 };
     let builder = RouteMessageBuilder::<IpAddr>::new();
-    let request = builder.destination_prefix(destination, length).map_err(|_| rtnetlink::Error::RequestFailed)?;
+    let request =
+        builder.destination_prefix(destination, length).map_err(|_| rtnetlink::Error::RequestFailed)?;
     let mut replies = pin!(netlink.route().get(request.build()).execute());
     match replies.next().await {
         Some(reply) => Ok(parse_route(&reply?, destination)),
@@ -154,8 +157,12 @@ async fn route(netlink: &Handle, destination: IpAddr) -> Result<Route, rtnetlink
 }
 
 fn parse_route(message: &RouteMessage, destination: IpAddr) -> Route {
-    let mut route =
-        Route { interface: 0, via: destination, source: None, local: message.header.kind == RouteType::Local };
+    let mut route = Route {
+        interface: 0,
+        via: destination,
+        source: None,
+        local: message.header.kind == RouteType::Local,
+    };
     for attribute in &message.attributes {
         match attribute {
             RouteAttribute::Oif(interface) => route.interface = *interface,

@@ -23,9 +23,17 @@ const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// What happened in an instance, as it happens and best effort; the snapshot is the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    Transition { instance: String, from: InstanceState, to: InstanceState, reason: Reason },
+    Transition {
+        instance: String,
+        from: InstanceState,
+        to: InstanceState,
+        reason: Reason,
+    },
     /// Another node claims to be master while this one is; once for each time that begins.
-    SecondMaster { instance: String, peer: Peer },
+    SecondMaster {
+        instance: String,
+        peer: Peer,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
