@@ -3,14 +3,13 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aya::programs::Xdp;
 use aya::programs::xdp::XdpLink;
 use aya::{Ebpf, EbpfLoader};
 use aya_log::EbpfLogger;
 use thiserror::Error;
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 
 use super::maps::{
     Backends, Counters, Decap, Flows, Interfaces, MapOpenError, Reasons, Services, Tables, names,
@@ -112,17 +111,14 @@ impl DataPlane {
         Ok(plane)
     }
 
-    /// Hands what the programs log to this process's log. Call it inside a tokio runtime.
+    /// Hands what the programs log to this process's log, once a second: they only log what should never happen. Call
+    /// it inside a tokio runtime.
     pub fn log(&mut self) {
-        let logger = EbpfLogger::init(&mut self.ebpf).map_err(|error| error.to_string());
-        let logger = logger.and_then(|logger| {
-            AsyncFd::register_with_interest(logger, Interest::READABLE).map_err(|error| error.to_string())
-        });
-        match logger {
+        match EbpfLogger::init(&mut self.ebpf) {
             Ok(mut logger) => drop(tokio::spawn(async move {
-                while let Ok(mut ready) = logger.readable_mut().await {
-                    ready.get_inner_mut().flush();
-                    ready.clear_ready();
+                loop {
+                    logger.flush();
+                    tokio::time::sleep(Duration::from_secs(1)).await;
                 }
             })),
             Err(error) => tracing::warn!("what the XDP program logs is lost: {error}"),
