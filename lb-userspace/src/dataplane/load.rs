@@ -7,7 +7,10 @@ use std::path::{Path, PathBuf};
 use aya::programs::Xdp;
 use aya::programs::xdp::XdpLink;
 use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
 use thiserror::Error;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::maps::{
     Backends, Counters, Decap, Flows, Interfaces, MapOpenError, Reasons, Services, Tables, names,
@@ -107,6 +110,23 @@ impl DataPlane {
         };
         plane.program_named("evenkeel")?;
         Ok(plane)
+    }
+
+    /// Hands what the programs log to this process's log. Call it inside a tokio runtime.
+    pub fn log(&mut self) {
+        let logger = EbpfLogger::init(&mut self.ebpf).map_err(|error| error.to_string());
+        let logger = logger.and_then(|logger| {
+            AsyncFd::register_with_interest(logger, Interest::READABLE).map_err(|error| error.to_string())
+        });
+        match logger {
+            Ok(mut logger) => drop(tokio::spawn(async move {
+                while let Ok(mut ready) = logger.readable_mut().await {
+                    ready.get_inner_mut().flush();
+                    ready.clear_ready();
+                }
+            })),
+            Err(error) => tracing::warn!("what the XDP program logs is lost: {error}"),
+        }
     }
 
     /// A program of the object by its name, loaded if it was not yet.
