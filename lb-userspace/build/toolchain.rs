@@ -51,12 +51,6 @@ impl Toolchain {
             .env("RUSTC_BOOTSTRAP", "1") // -Zbuild-std with a compiler that is no nightly
             .env("CARGO_ENCODED_RUSTFLAGS", flags.join("\x1f"))
             .env("LD_LIBRARY_PATH", self.compiler.sysroot.join("lib"));
-        if let Some(bin) = self.compiler.rustc.parent() {
-            // cargo finds its own subcommands (clippy) beside the compiler.
-            let rest = env::var_os("PATH").unwrap_or_default();
-            let path = [bin.to_owned()].into_iter().chain(env::split_paths(&rest));
-            command.env("PATH", env::join_paths(path).unwrap_or(rest));
-        }
         command
     }
 }
@@ -139,7 +133,11 @@ pub fn find_linker(workspace: &Path, compiler: &Compiler) -> Result<PathBuf, Str
             _ => return Ok(linker),
         }
     }
-    let get = "run `cargo xtask setup` as root (Debian), or `cargo install bpf-linker`";
+    let get = format!(
+        "run `cargo xtask setup` as root (Debian), or `cargo install bpf-linker --no-default-features --features \
+         llvm-{}`",
+        compiler.llvm
+    );
     Err(match (too_old, named) {
         (Some((linker, llvm)), _) => format!(
             "{} links with LLVM {llvm}, which cannot read what {} writes with LLVM {}: {get}",

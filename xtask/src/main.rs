@@ -1,1 +1,59 @@
-fn main() {}
+//! `cargo xtask`: see `cargo xtask help`.
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+use xtask::{build, demo, interrupt, lint, setup, test};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Builds, tests and shows Evenkeel")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Installs what the build, the tests and the demo need; run as root, on Debian
+    Setup,
+    /// Compiles the XDP programs and the daemon
+    Build {
+        /// With optimizations
+        #[arg(long)]
+        release: bool,
+    },
+    /// Checks formatting, then runs clippy on both sides, with warnings as errors
+    Lint,
+    /// Runs every test, as root
+    Test {
+        #[arg(value_enum, default_value_t = test::Scope::All)]
+        scope: test::Scope,
+        /// Only tests whose name contains this
+        #[arg(long)]
+        only: Option<String>,
+    },
+    /// Builds a small data centre in network namespaces and breaks parts of it, as root
+    Demo {
+        /// Ends after the last step instead of waiting for Ctrl-C
+        #[arg(long)]
+        once: bool,
+    },
+}
+
+fn main() -> ExitCode {
+    let task = Arguments::parse().command;
+    let done = interrupt::clean_up_on_signals().and_then(|()| match task {
+        Task::Setup => setup::everything(),
+        Task::Build { release } => build::all(release),
+        Task::Lint => lint::run(),
+        Task::Test { scope, only } => test::run(scope, only.as_deref()),
+        Task::Demo { once } => demo::run(once),
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! What to try while the demo stays up.
+
+use crate::testbed::Node;
+use crate::testbed::clients::mysql;
+use crate::testbed::data_centre::{DataCentre, NAT_ADDRESS, TUNNEL_ADDRESS};
+use crate::testbed::servers::mariadb::{PASSWORD, USER};
+use crate::workspace;
+
+pub(super) fn print(data_centre: &DataCentre) {
+    println!(
+        "\nEvery step did what it shows. The data centre stays up until Ctrl-C; to try, from another terminal:\n"
+    );
+    let client = format!("ip netns exec {}", data_centre.client.namespace());
+    println!("  {client} curl http://{NAT_ADDRESS}/");
+    println!("  {client} curl http://{TUNNEL_ADDRESS}/");
+    println!("  {client} mariadb -h {NAT_ADDRESS} -u{USER} -p{PASSWORD} -e '{}'", mysql::QUERY);
+    if let Some(node) = data_centre.nodes.last() {
+        let evenkeel = evenkeel(node);
+        println!("  {evenkeel} status --run-dir {}", node.run_dir().display());
+        println!("  $EDITOR {}", node.configuration_file().display());
+        let enter = format!("ip netns exec {}", node.host().namespace());
+        println!("  {enter} curl http://127.0.0.1:9620/metrics");
+    }
+    println!();
+}
+
+fn evenkeel(node: &Node) -> String {
+    let binary =
+        workspace::evenkeel().map_or_else(|_| "evenkeel".to_owned(), |path| path.display().to_string());
+    format!("nsenter --net=/run/netns/{} {binary}", node.host().namespace())
+}

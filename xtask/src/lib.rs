@@ -1,0 +1,16 @@
+//! The one entrance for developers, and the test bed that the demo and the system tests stand on.
+
+pub mod build;
+pub mod demo;
+pub mod interrupt;
+pub mod lint;
+pub mod setup;
+pub mod shell;
+/// What the daemon says of itself; the same source as the daemon's.
+#[path = "../../lb-userspace/src/status.rs"]
+pub mod status;
+pub mod test;
+pub mod testbed;
+#[path = "../../lb-userspace/build/toolchain.rs"]
+pub mod toolchain;
+pub mod workspace;

@@ -1,0 +1,94 @@
+//! An HTTP/1.1 client that shows each failure: no retry, one deadline.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+
+use super::load::Client;
+
+/// Longer than any planned event takes, shorter than a person waits.
+const TIMEOUT: Duration = Duration::from_secs(2);
+
+/// What becomes of a connection after an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Connections {
+    /// Kept until it fails.
+    Kept,
+    /// One for each request.
+    PerRequest,
+}
+
+/// Asks for `path` and gives the body as the answer, without the white space around it.
+#[derive(Debug)]
+pub struct HttpClient {
+    address: SocketAddr,
+    path: String,
+    connections: Connections,
+    open: Option<BufReader<TcpStream>>,
+}
+
+impl HttpClient {
+    #[must_use]
+    pub fn new(address: SocketAddr, path: &str, connections: Connections) -> Self {
+        Self { address, path: path.to_owned(), connections, open: None }
+    }
+
+    fn connect(&self) -> Result<BufReader<TcpStream>> {
+        let stream = TcpStream::connect_timeout(&self.address, TIMEOUT).context("connect")?;
+        stream.set_read_timeout(Some(TIMEOUT))?;
+        stream.set_write_timeout(Some(TIMEOUT))?;
+        stream.set_nodelay(true)?;
+        Ok(BufReader::new(stream))
+    }
+
+    fn exchange(&self, stream: &mut BufReader<TcpStream>) -> Result<String> {
+        let connection = match self.connections {
+            Connections::Kept => "keep-alive",
+            Connections::PerRequest => "close",
+        };
+        let request = format!(
+            "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: {connection}\r\n\r\n",
+            self.path, self.address
+        );
+        stream.get_mut().write_all(request.as_bytes()).context("send")?;
+        let mut line = String::new();
+        stream.read_line(&mut line).context("receive")?;
+        ensure!(!line.is_empty(), "closed without an answer");
+        ensure!(line.split(' ').nth(1) == Some("200"), "answered {}", line.trim());
+        let mut body = vec![0; body_length(stream)?];
+        stream.read_exact(&mut body).context("receive")?;
+        Ok(String::from_utf8_lossy(&body).trim().to_owned())
+    }
+}
+
+impl Client for HttpClient {
+    fn ask(&mut self) -> Result<String> {
+        let mut stream = match self.open.take() {
+            Some(stream) => stream,
+            None => self.connect()?,
+        };
+        let body = self.exchange(&mut stream)?;
+        if self.connections == Connections::Kept {
+            self.open = Some(stream);
+        }
+        Ok(body)
+    }
+}
+
+fn body_length(stream: &mut BufReader<TcpStream>) -> Result<usize> {
+    let mut length = 0;
+    loop {
+        let mut line = String::new();
+        stream.read_line(&mut line).context("receive")?;
+        ensure!(!line.is_empty(), "closed in the middle of an answer");
+        if line == "\r\n" {
+            return Ok(length);
+        }
+        let (name, value) = line.split_once(':').unwrap_or_default();
+        if name.eq_ignore_ascii_case("content-length") {
+            length = value.trim().parse().context("content-length")?;
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Clients, on a host, that count what they see.
+
+pub mod http;
+pub mod load;
+pub mod mysql;
+
+pub use http::{Connections, HttpClient};
+pub use load::{Load, Report};
+pub use mysql::{MySqlClient, MySqlSession};

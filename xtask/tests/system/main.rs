@@ -1,0 +1,12 @@
+//! The real binary on hosts that are network namespaces, with real servers and clients.
+
+mod backends;
+mod direct;
+mod mysql;
+mod nat;
+mod pair;
+mod reload;
+mod restart;
+mod support;
+mod testbed;
+mod tunnel;

@@ -1,0 +1,28 @@
+//! MariaDB behind `nat`.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use xtask::testbed::Capture;
+use xtask::testbed::clients::{Load, MySqlClient, MySqlSession};
+use xtask::testbed::data_centre::{DataCentre, Plan};
+
+use crate::support::{A_WHILE, assert_spread_over, data_centre};
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn queries_through_the_virtual_address_are_answered() -> Result<()> {
+    let data_centre = data_centre(Plan { database: true, ..Plan::WEB })?;
+    let capture = Capture::start(&data_centre.client, "eth0", "tcp port 3306")?;
+    let service = DataCentre::database_service();
+    let make = || MySqlClient::new(service);
+    let load = Load::start(&data_centre.client, 2, Duration::from_millis(10), make);
+    assert_spread_over(&load.stop_after(A_WHILE)?, &["db"])?;
+
+    let mut session = MySqlSession::open(&data_centre.client, service)?;
+    let long = session.query("SELECT REPEAT('x', 100000);")?;
+    ensure!(long.len() == 100_000, "{} characters came through", long.len());
+    let packets = capture.finish_with_good_checksums()?;
+    ensure!(packets > 100, "{packets} packets are too few");
+    Ok(())
+}

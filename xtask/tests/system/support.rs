@@ -1,0 +1,107 @@
+//! What the system tests share.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use xtask::testbed::clients::{Connections, HttpClient, Load, Report};
+use xtask::testbed::data_centre::{DataCentre, Plan};
+use xtask::testbed::servers::Nginx;
+use xtask::testbed::{Host, Node, Segment, TestBed};
+
+pub(crate) const A_WHILE: Duration = Duration::from_secs(2);
+
+pub(crate) fn data_centre(plan: Plan) -> Result<DataCentre> {
+    DataCentre::build(TestBed::for_test()?, plan, |_| {})
+}
+
+/// Clients that ask for `/` on a connection for each request.
+pub(crate) fn new_connections(client: &Host, service: SocketAddr) -> Load {
+    let make = || HttpClient::new(service, "/", Connections::PerRequest);
+    Load::start(client, 4, Duration::from_millis(2), make)
+}
+
+/// Clients that each ask for `/` on one connection.
+pub(crate) fn kept_connections(client: &Host, service: SocketAddr) -> Load {
+    Load::start(client, 4, Duration::from_millis(2), || HttpClient::new(service, "/", Connections::Kept))
+}
+
+/// Clients that each ask for 200,000 bytes on one connection: segments as large as they come.
+pub(crate) fn large_answers(client: &Host, service: SocketAddr) -> Load {
+    Load::start(client, 2, Duration::from_millis(2), || HttpClient::new(service, "/large", Connections::Kept))
+}
+
+pub(crate) fn assert_nothing_failed(report: &Report) -> Result<()> {
+    ensure!(!report.answers.is_empty(), "no answer: {report:?}");
+    ensure!(report.failed == 0, "{} of {} requests failed: {:?}", report.failed, report.sent, report.errors);
+    Ok(())
+}
+
+/// Nothing failed, and each of these has at least half of an even share, nobody else any.
+pub(crate) fn assert_spread_over(report: &Report, servers: &[&str]) -> Result<()> {
+    assert_nothing_failed(report)?;
+    let names: Vec<&str> = report.answers.keys().map(String::as_str).collect();
+    ensure!(names == servers, "answered by {names:?}, not by {servers:?}");
+    for server in servers {
+        let share = report.share(server);
+        ensure!(share > 0.5 / servers.len() as f64, "{server} gave {share:.2} of the answers: {report:?}");
+    }
+    Ok(())
+}
+
+/// Everybody on one segment: the node sends packets on by the interface that they came in by.
+///
+/// ```text
+///   client 192.0.2.100      node 192.0.2.11, 10.0.0.2      s1, s2
+///  ────┴───────────────────────────┴────────────────────────┴─┴──── one segment
+/// ```
+pub(crate) struct OneArm {
+    pub(crate) client: Host,
+    pub(crate) node: Node,
+    pub(crate) servers: Vec<(Host, Nginx)>,
+    _segment: Segment,
+    _bed: TestBed,
+}
+
+pub(crate) const ONE_ARM_SERVICE: SocketAddr =
+    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10)), 80);
+
+impl OneArm {
+    /// With `nat` the servers are on a network of their own, so that their answers come back through the node;
+    /// with `direct` they hold the address of the service and answer the client themselves.
+    pub(crate) fn build(forward: &str) -> Result<Self> {
+        let bed = TestBed::for_test()?;
+        let segment = bed.segment("segment")?;
+        let client = bed.host("client")?;
+        segment.attach(&client, "eth0", &["192.0.2.100/24"])?;
+        let network = if forward == "nat" { "10.0.0" } else { "192.0.2" };
+
+        let mut servers = Vec::new();
+        for number in [1, 2] {
+            let host = bed.host(&format!("s{number}"))?;
+            segment.attach(&host, "eth0", &[&format!("{network}.2{number}/24")])?;
+            if forward == "nat" {
+                host.add_route("default", "10.0.0.2")?;
+            } else {
+                host.hold_virtual_address(&ONE_ARM_SERVICE.ip().to_string())?;
+            }
+            let nginx = Nginx::start(&host)?;
+            servers.push((host, nginx));
+        }
+
+        let host = bed.host("node")?;
+        segment.attach(&host, "eth0", &["192.0.2.11/24", "192.0.2.10/24", "10.0.0.2/24"])?;
+        let configuration = format!(
+            "interfaces: [eth0]\n\
+             services:\n  \
+               - name: web\n    \
+                 listen: [{ONE_ARM_SERVICE}]\n    \
+                 forward: {forward}\n    \
+                 check: {{ tcp: {{}}, every: 500ms, timeout: 400ms }}\n    \
+                 backends: [{network}.21:80, {network}.22:80]\n"
+        );
+        let mut node = Node::start(&host, &configuration)?;
+        node.wait_until_backends_are_up()?;
+        Ok(Self { client, node, servers, _segment: segment, _bed: bed })
+    }
+}
