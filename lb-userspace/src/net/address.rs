@@ -2,12 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use futures_util::StreamExt;
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::{
     AddressAttribute, AddressHeaderFlags, AddressMessage, AddressProtocol,
 };
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::{AddressMessageBuilder, Handle};
-use futures_util::StreamExt;
 
 /// `IFA_PROTO` of addresses that Evenkeel adds, shown by `ip address` as `proto 0x70`; below 4 is the kernel's own.
 /// Kernels before 5.18 ignore it.

@@ -1,8 +1,8 @@
 //! State of an interface, by netlink.
 
+use futures_util::StreamExt;
 use rtnetlink::Handle;
 use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
-use futures_util::StreamExt;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Link {

@@ -80,7 +80,8 @@ impl Driver {
                 Turn::Interface(Ok(())) => self.look_at_interface(),
                 Turn::Interface(Err(_)) => {
                     let why = "the thread that keeps its addresses has ended".to_owned();
-                    self.machine.handle_event(machine::Event::Interface(Interface::Unusable(why)), Instant::now());
+                    self.machine
+                        .handle_event(machine::Event::Interface(Interface::Unusable(why)), Instant::now());
                     self.settle();
                     tracing::error!(instance = self.config.name, "{}", self.machine.reason());
                     while self.commands.recv().await.is_some() {}
@@ -127,7 +128,10 @@ impl Driver {
             Action::Announce => self.want(|wanted| wanted.bursts += 1),
             Action::SecondMaster(peer) => {
                 self.report.second_master_began();
-                tracing::warn!(instance = self.config.name, "a second master: {peer} claims to be master too");
+                tracing::warn!(
+                    instance = self.config.name,
+                    "a second master: {peer} claims to be master too"
+                );
                 self.tell(Event::SecondMaster { instance: self.config.name.clone(), peer });
             }
             Action::Transition { from, to, reason } => {

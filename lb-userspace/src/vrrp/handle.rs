@@ -23,9 +23,17 @@ const STOP_LIMIT: Duration = Duration::from_secs(3);
 /// What happened in an instance, as it happens and best effort; the snapshot is the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    Transition { instance: String, from: InstanceState, to: InstanceState, reason: Reason },
+    Transition {
+        instance: String,
+        from: InstanceState,
+        to: InstanceState,
+        reason: Reason,
+    },
     /// Another node claims to be master while this one is; once for each time that begins.
-    SecondMaster { instance: String, peer: Peer },
+    SecondMaster {
+        instance: String,
+        peer: Peer,
+    },
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -67,23 +75,19 @@ pub fn spawn(
     let driver = Driver::new(instance, report, command_receiver, seen_receiver, wanted, events);
     let thread_error = |source| StartError::Thread { instance: name.clone(), source };
     // If the second thread fails to start, dropping the driver's ends lets the first one finish.
-    run_on_thread(format!("keeper {name}"), name.clone(), async move {
+    run_on_thread(format!("keeper {name}"), async move {
         keeper.run().await;
         let _ = release.send(());
     })
     .map_err(thread_error)?;
-    run_on_thread(format!("vrrp {name}"), name.clone(), driver.run()).map_err(thread_error)?;
+    run_on_thread(format!("vrrp {name}"), driver.run()).map_err(thread_error)?;
     Ok(Handle { name, commands, reader, released })
 }
 
-fn run_on_thread(
-    thread: String,
-    instance: String,
-    task: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+fn run_on_thread(thread: String, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(thread).spawn(move || {
-        realtime::enter(&instance);
+        realtime::enter();
         runtime.block_on(task);
     })?;
     Ok(())

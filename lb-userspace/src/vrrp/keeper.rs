@@ -265,7 +265,9 @@ fn state_of(link: Link, present: &[Present], wanted: &Wanted) -> Interface {
     if !link.up {
         return Interface::Down;
     }
-    let own = |present: &&Present| wanted.owner && !present.ours || !wanted.addresses.contains_key(&present.address);
+    let own = |present: &&Present| {
+        wanted.owner && !present.ours || !wanted.addresses.contains_key(&present.address)
+    };
     let candidates = || present.iter().filter(own);
     candidates()
         .find(|present| !present.secondary)
@@ -275,7 +277,8 @@ fn state_of(link: Link, present: &[Present], wanted: &Wanted) -> Interface {
 
 /// Addresses to remove: managed ones that are not to be held, or not with this length.
 fn surplus(present: &[Present], wanted: &Wanted, managed: &BTreeSet<Ipv4Addr>) -> Vec<(Ipv4Addr, u8)> {
-    let is_held = |present: &Present| wanted.hold && wanted.addresses.get(&present.address) == Some(&present.length);
+    let is_held =
+        |present: &Present| wanted.hold && wanted.addresses.get(&present.address) == Some(&present.length);
     let is_hosts_own = |present: &Present| wanted.owner && !present.ours;
     present
         .iter()
@@ -285,7 +288,8 @@ fn surplus(present: &[Present], wanted: &Wanted, managed: &BTreeSet<Ipv4Addr>) -
 }
 
 fn missing(present: &[Present], wanted: &Wanted) -> Vec<(Ipv4Addr, u8)> {
-    let is_present = |(address, length)| present.iter().any(|at| (at.address, at.length) == (address, length));
+    let is_present =
+        |(address, length)| present.iter().any(|at| (at.address, at.length) == (address, length));
     let wanted = wanted.addresses.iter().filter(|_| wanted.hold).map(|(&address, &length)| (address, length));
     wanted.filter(|&wanted| !is_present(wanted)).collect()
 }
@@ -339,7 +343,10 @@ mod tests {
         assert_eq!(surplus(&found, &owner(false), &BTreeSet::from([VIRTUAL])), []);
         assert_eq!(to_guard(1, &found, &owner(true)), BTreeSet::new());
         assert_eq!(to_guard(1, &[], &owner(true)).len(), 1);
-        assert_eq!(surplus(&[present(VIRTUAL, 24, true)], &owner(false), &BTreeSet::from([VIRTUAL])).len(), 1);
+        assert_eq!(
+            surplus(&[present(VIRTUAL, 24, true)], &owner(false), &BTreeSet::from([VIRTUAL])).len(),
+            1
+        );
     }
 
     #[test]

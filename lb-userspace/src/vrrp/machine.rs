@@ -108,13 +108,7 @@ struct Master {
 impl Machine {
     #[must_use]
     pub fn new(config: Config) -> Self {
-        Self {
-            config,
-            state: State::Init,
-            reason: Reason::Starting,
-            own: None,
-            actions: Actions::default(),
-        }
+        Self { config, state: State::Init, reason: Reason::Starting, own: None, actions: Actions::default() }
     }
 
     #[must_use]

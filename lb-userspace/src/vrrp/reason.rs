@@ -24,25 +24,50 @@ pub enum Reason {
     /// The interface has not been looked at yet.
     Starting,
     /// The interface works, and a master may be there: listening.
-    Listening { interface: String },
+    Listening {
+        interface: String,
+    },
     /// Priority 255.
     Owner,
     /// The master fell silent, or there was none.
-    Silence { master: Option<Peer>, lasted: Duration },
+    Silence {
+        master: Option<Peer>,
+        lasted: Duration,
+    },
     /// The master sent priority 0.
-    MasterStopped { master: Peer },
+    MasterStopped {
+        master: Peer,
+    },
     /// A master of lower priority was there.
-    Preempted { master: Peer, own: u8 },
+    Preempted {
+        master: Peer,
+        own: u8,
+    },
     /// Another master won by priority.
-    HigherPriority { master: Peer, own: u8 },
+    HigherPriority {
+        master: Peer,
+        own: u8,
+    },
     /// Another master won by address.
-    HigherAddress { master: Peer, own: Ipv4Addr },
-    InterfaceMissing { interface: String },
-    InterfaceDown { interface: String },
+    HigherAddress {
+        master: Peer,
+        own: Ipv4Addr,
+    },
+    InterfaceMissing {
+        interface: String,
+    },
+    InterfaceDown {
+        interface: String,
+    },
     /// Nothing to send from: the interface has no IPv4 address but the virtual ones.
-    NoAddress { interface: String },
+    NoAddress {
+        interface: String,
+    },
     /// A socket could not be opened, or the like.
-    Unusable { interface: String, why: String },
+    Unusable {
+        interface: String,
+        why: String,
+    },
     Stopped,
 }
 

@@ -29,7 +29,8 @@ pub(super) struct Report {
 
 impl Report {
     pub(super) fn new(config: &model::Instance) -> (Self, Reader) {
-        let states = [InstanceState::Init, InstanceState::Backup, InstanceState::Master, InstanceState::Fault];
+        let states =
+            [InstanceState::Init, InstanceState::Backup, InstanceState::Master, InstanceState::Fault];
         let mut now = status::Instance {
             name: config.name.clone(),
             interface: config.interface.clone(),

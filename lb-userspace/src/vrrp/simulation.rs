@@ -10,7 +10,7 @@ use super::machine::{Action, Config, Event, Heard, Interface, Machine, Peer};
 use crate::config::model::Priority;
 use crate::status::InstanceState;
 
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 5_000;
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Longer than any election: the longest down interval, and an interval and a delay for the loser to hear.
 const SETTLE: Duration = Duration::from_millis(700);

@@ -248,7 +248,9 @@ impl Advert {
         let message_sum = sum(header.as_bytes()) + sum(&addresses);
         let covered = match checksum {
             Checksum::Message => message_sum,
-            Checksum::PseudoHeader => message_sum + pseudo_header_sum(source, GROUP, HEADER + addresses.len()),
+            Checksum::PseudoHeader => {
+                message_sum + pseudo_header_sum(source, GROUP, HEADER + addresses.len())
+            }
         };
         header.checksum = U16::new(!fold(covered));
         [header.as_bytes(), &addresses].concat()
