@@ -9,6 +9,7 @@ use tokio::time::sleep_until;
 
 use super::handle::Event;
 use super::keeper::{Seen, Wanted};
+use super::log::log;
 use super::machine::{self, Action, Heard, Interface, Machine, Peer};
 use super::report::Report;
 use super::socket::AdvertSocket;
@@ -33,6 +34,7 @@ pub(super) struct Driver {
     primary: Option<Ipv4Addr>,
     /// As the other nodes compute it: keepalived up to 2.3 and FRR take no other form than theirs.
     checksum: Checksum,
+    logged_checksum: bool,
     /// The other node's interval that was last logged as different from ours.
     logged_interval: Option<Duration>,
     send_failing: bool,
@@ -65,6 +67,7 @@ impl Driver {
             socket: None,
             primary: None,
             checksum: Checksum::default(),
+            logged_checksum: false,
             logged_interval: None,
             send_failing: false,
         }
@@ -83,7 +86,7 @@ impl Driver {
                     self.machine
                         .handle_event(machine::Event::Interface(Interface::Unusable(why)), Instant::now());
                     self.settle();
-                    tracing::error!(instance = self.config.name, "{}", self.machine.reason());
+                    self.log_problem(self.machine.reason().to_string());
                     while self.commands.recv().await.is_some() {}
                     break;
                 }
@@ -128,18 +131,25 @@ impl Driver {
             Action::Announce => self.want(|wanted| wanted.bursts += 1),
             Action::SecondMaster(peer) => {
                 self.report.second_master_began();
-                tracing::warn!(
-                    instance = self.config.name,
-                    "a second master: {peer} claims to be master too"
-                );
+                self.log_problem(format!("a second master: {peer} claims to be master too"));
                 self.tell(Event::SecondMaster { instance: self.config.name.clone(), peer });
             }
             Action::Transition { from, to, reason } => {
                 self.report.entered(to);
-                tracing::info!(instance = self.config.name, "{from:?} to {to:?}: {reason}");
+                self.log_change(format!("{from:?} to {to:?}: {reason}"));
                 self.tell(Event::Transition { instance: self.config.name.clone(), from, to, reason });
             }
         }
+    }
+
+    fn log_change(&self, change: String) {
+        let instance = self.config.name.clone();
+        log(move || tracing::info!(instance, "{change}"));
+    }
+
+    fn log_problem(&self, problem: String) {
+        let instance = self.config.name.clone();
+        log(move || tracing::warn!(instance, "{problem}"));
     }
 
     fn want(&self, change: impl FnOnce(&mut Wanted)) {
@@ -170,8 +180,7 @@ impl Driver {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.send_failing, true) {
-                    let interface = &self.config.interface;
-                    tracing::warn!(instance = self.config.name, "cannot send on {interface}: {error}");
+                    self.log_problem(format!("cannot send on {}: {error}", self.config.interface));
                 }
             }
         }
@@ -184,11 +193,8 @@ impl Driver {
             match socket.receive(&mut buffer) {
                 Ok(length) => self.handle_packet(&buffer[..length]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // What the kernel reports about the interface shows in its state too.
-                Err(error) => {
-                    tracing::debug!(instance = self.config.name, "cannot receive: {error}");
-                    return;
-                }
+                // A state of the interface, which the keeper sees too.
+                Err(_) => return,
             }
         }
     }
@@ -198,7 +204,6 @@ impl Driver {
         let received = match wire::parse_packet(packet, expected) {
             Ok(received) => received,
             Err(reason) => {
-                tracing::trace!(instance = self.config.name, reason = reason.as_str(), "packet ignored");
                 self.report.discarded(reason);
                 return;
             }
@@ -212,29 +217,23 @@ impl Driver {
     }
 
     fn adopt_checksum(&mut self, checksum: Checksum, from: Peer) {
-        if std::mem::replace(&mut self.checksum, checksum) != checksum {
-            tracing::info!(
-                instance = self.config.name,
-                "checksums of {} cover {}, ours do so from now on",
-                from.address,
-                match checksum {
-                    Checksum::Message => "the message only (RFC 9568)",
-                    Checksum::PseudoHeader => "a pseudo-header too (RFC 5798)",
-                }
-            );
+        self.checksum = checksum;
+        if checksum != Checksum::default() && !std::mem::replace(&mut self.logged_checksum, true) {
+            self.log_change(format!(
+                "checksums of {} cover a pseudo-header (RFC 5798): doing the same",
+                from.address
+            ));
         }
     }
 
-    /// RFC 9568 section 7.1 has a difference logged, once here until it changes.
+    /// RFC 9568 section 7.1 has a difference logged; once here for each.
     fn compare_interval(&mut self, interval: Duration, from: Peer) {
-        let different = (interval != self.config.advertise).then_some(interval);
-        if std::mem::replace(&mut self.logged_interval, different) != different && different.is_some() {
-            tracing::warn!(
-                instance = self.config.name,
-                "{} advertises every {interval:?}, this node every {:?}: make them the same",
-                from.address,
-                self.config.advertise
-            );
+        let own = self.config.advertise;
+        if interval != own && self.logged_interval.replace(interval) != Some(interval) {
+            self.log_problem(format!(
+                "{} advertises every {interval:?}, this node every {own:?}: make them the same",
+                from.address
+            ));
         }
     }
 

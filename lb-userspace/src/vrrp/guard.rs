@@ -146,7 +146,7 @@ pub fn run() -> anyhow::Result<()> {
     // A stop signal for the whole control group or session must not end the guard before the daemon. A handler that
     // nobody listens to stays for the life of the process.
     for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()] {
-        runtime.block_on(async { signal(kind) }).context("cannot ignore signals")?;
+        drop(runtime.block_on(async { signal(kind) }).context("cannot ignore signals")?);
     }
     let held = still_held(io::stdin().lock());
     if held.is_empty() {

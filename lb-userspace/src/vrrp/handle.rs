@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::driver::{Driver, wanted_of};
 use super::guard::Guard;
 use super::keeper::Keeper;
+use super::log::flushed;
 use super::machine::{Peer, Reason};
 use super::report::{Reader, Report};
 use super::{realtime, socket};
@@ -112,7 +113,11 @@ impl Handle {
     pub async fn stop(self) {
         let Self { name, commands, released, .. } = self;
         drop(commands);
-        if tokio::time::timeout(STOP_LIMIT, released).await.is_err() {
+        let ended = async {
+            let _ = released.await;
+            flushed().await;
+        };
+        if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
             tracing::error!(instance = name, "its addresses were not released in {STOP_LIMIT:?}");
         }
     }

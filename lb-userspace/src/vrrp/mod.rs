@@ -16,6 +16,7 @@ mod driver;
 pub mod guard;
 mod handle;
 mod keeper;
+mod log;
 pub mod machine;
 mod realtime;
 mod reason;
