@@ -38,6 +38,8 @@ pub(super) struct Driver {
     /// The other node's interval that was last logged as different from ours.
     logged_interval: Option<Duration>,
     send_failing: bool,
+    stopping: bool,
+    keeper_gone: bool,
 }
 
 enum Turn {
@@ -70,25 +72,31 @@ impl Driver {
             logged_checksum: false,
             logged_interval: None,
             send_failing: false,
+            stopping: false,
+            keeper_gone: false,
         }
     }
 
-    /// Runs until the daemon drops its handle; ends with priority 0, and by ending has the addresses released.
+    /// Runs until the daemon drops its handle and the next master had its time to take over; by ending has the
+    /// addresses released, whatever the cause.
     pub(super) async fn run(mut self) {
         loop {
             let published = self.settle();
+            if self.machine.stopped() {
+                break;
+            }
             match self.next_turn(published).await {
                 Turn::Command(Some(config)) => self.reconfigure(config),
-                Turn::Command(None) => break,
+                Turn::Command(None) => {
+                    self.stopping = true;
+                    self.machine.handle_event(machine::Event::Stop, Instant::now());
+                }
                 Turn::Interface(Ok(())) => self.look_at_interface(),
                 Turn::Interface(Err(_)) => {
                     let why = "the thread that keeps its addresses has ended".to_owned();
                     self.machine
                         .handle_event(machine::Event::Interface(Interface::Unusable(why)), Instant::now());
-                    self.settle();
-                    self.log_problem(self.machine.reason().to_string());
-                    while self.commands.recv().await.is_some() {}
-                    break;
+                    self.keeper_gone = true;
                 }
                 Turn::Timer => {
                     // After a stall, what was heard meanwhile counts before the timer that ran out meanwhile.
@@ -98,8 +106,6 @@ impl Driver {
                 Turn::Packets => self.receive(),
             }
         }
-        self.machine.handle_event(machine::Event::Stop, Instant::now());
-        self.settle();
     }
 
     async fn next_turn(&mut self, published: bool) -> Turn {
@@ -109,8 +115,8 @@ impl Driver {
         tokio::select! {
             biased;
             () = sleep_until(due.unwrap_or(now + IDLE).into()) => Turn::Timer,
-            command = self.commands.recv() => Turn::Command(command),
-            changed = self.seen.changed() => Turn::Interface(changed),
+            command = self.commands.recv(), if !self.stopping => Turn::Command(command),
+            changed = self.seen.changed(), if !self.keeper_gone => Turn::Interface(changed),
             () = readable(self.socket.as_ref()) => Turn::Packets,
         }
     }

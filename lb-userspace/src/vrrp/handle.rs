@@ -18,8 +18,8 @@ use crate::status::{self, InstanceState};
 
 /// Configurations that can wait; the driver takes each at once.
 const COMMANDS: usize = 8;
-/// For the addresses to be gone after a stop.
-const STOP_LIMIT: Duration = Duration::from_secs(3);
+/// For the addresses to be gone after a stop, beyond the two seconds that the machine may wait for its successor.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// What happened in an instance, as it happens and best effort; the snapshot is the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -109,7 +109,8 @@ impl Handle {
         }
     }
 
-    /// Sends priority 0, releases the addresses, and waits for both, at most three seconds.
+    /// Tells the other nodes that this one stops, serves on until one of them is master, at most one interval and two
+    /// seconds, releases the addresses, and waits for all that.
     pub async fn stop(self) {
         let Self { name, commands, released, .. } = self;
         drop(commands);

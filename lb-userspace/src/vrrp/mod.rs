@@ -12,6 +12,7 @@
 //! never waits for the kernel's routing lock. Both are level-triggered on each other's latest word.
 
 mod actions;
+mod backup;
 mod driver;
 pub mod guard;
 mod handle;
