@@ -38,7 +38,10 @@ pub struct AddressError {
 /// When the kernel refuses or the netlink connection is gone.
 pub async fn list(netlink: &Handle, index: u32) -> Result<Vec<Present>, AddressError> {
     let mut request = netlink.address().get().set_link_index_filter(index);
-    request.message_mut().header.family = AddressFamily::Inet;
+    let header = &mut request.message_mut().header;
+    header.family = AddressFamily::Inet;
+    // Filters in the kernel too, for a connection with strict checking.
+    header.index = index;
     let mut replies = std::pin::pin!(request.execute());
     let mut present = Vec::new();
     while let Some(reply) = replies.next().await {

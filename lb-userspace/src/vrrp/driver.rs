@@ -9,6 +9,7 @@ use tokio::time::sleep_until;
 
 use super::handle::Event;
 use super::keeper::{Seen, Wanted};
+use super::log::log;
 use super::machine::{self, Action, Heard, Interface, Machine, Peer};
 use super::report::Report;
 use super::socket::AdvertSocket;
@@ -33,9 +34,12 @@ pub(super) struct Driver {
     primary: Option<Ipv4Addr>,
     /// As the other nodes compute it: keepalived up to 2.3 and FRR take no other form than theirs.
     checksum: Checksum,
+    logged_checksum: bool,
     /// The other node's interval that was last logged as different from ours.
     logged_interval: Option<Duration>,
     send_failing: bool,
+    stopping: bool,
+    keeper_gone: bool,
 }
 
 enum Turn {
@@ -65,27 +69,34 @@ impl Driver {
             socket: None,
             primary: None,
             checksum: Checksum::default(),
+            logged_checksum: false,
             logged_interval: None,
             send_failing: false,
+            stopping: false,
+            keeper_gone: false,
         }
     }
 
-    /// Runs until the daemon drops its handle; ends with priority 0, and by ending has the addresses released.
+    /// Runs until the daemon drops its handle and the next master had its time to take over; by ending has the
+    /// addresses released, whatever the cause.
     pub(super) async fn run(mut self) {
         loop {
             let published = self.settle();
+            if self.machine.stopped() {
+                break;
+            }
             match self.next_turn(published).await {
                 Turn::Command(Some(config)) => self.reconfigure(config),
-                Turn::Command(None) => break,
+                Turn::Command(None) => {
+                    self.stopping = true;
+                    self.machine.handle_event(machine::Event::Stop, Instant::now());
+                }
                 Turn::Interface(Ok(())) => self.look_at_interface(),
                 Turn::Interface(Err(_)) => {
                     let why = "the thread that keeps its addresses has ended".to_owned();
                     self.machine
                         .handle_event(machine::Event::Interface(Interface::Unusable(why)), Instant::now());
-                    self.settle();
-                    tracing::error!(instance = self.config.name, "{}", self.machine.reason());
-                    while self.commands.recv().await.is_some() {}
-                    break;
+                    self.keeper_gone = true;
                 }
                 Turn::Timer => {
                     // After a stall, what was heard meanwhile counts before the timer that ran out meanwhile.
@@ -95,8 +106,6 @@ impl Driver {
                 Turn::Packets => self.receive(),
             }
         }
-        self.machine.handle_event(machine::Event::Stop, Instant::now());
-        self.settle();
     }
 
     async fn next_turn(&mut self, published: bool) -> Turn {
@@ -106,8 +115,8 @@ impl Driver {
         tokio::select! {
             biased;
             () = sleep_until(due.unwrap_or(now + IDLE).into()) => Turn::Timer,
-            command = self.commands.recv() => Turn::Command(command),
-            changed = self.seen.changed() => Turn::Interface(changed),
+            command = self.commands.recv(), if !self.stopping => Turn::Command(command),
+            changed = self.seen.changed(), if !self.keeper_gone => Turn::Interface(changed),
             () = readable(self.socket.as_ref()) => Turn::Packets,
         }
     }
@@ -128,18 +137,25 @@ impl Driver {
             Action::Announce => self.want(|wanted| wanted.bursts += 1),
             Action::SecondMaster(peer) => {
                 self.report.second_master_began();
-                tracing::warn!(
-                    instance = self.config.name,
-                    "a second master: {peer} claims to be master too"
-                );
+                self.log_problem(format!("a second master: {peer} claims to be master too"));
                 self.tell(Event::SecondMaster { instance: self.config.name.clone(), peer });
             }
             Action::Transition { from, to, reason } => {
                 self.report.entered(to);
-                tracing::info!(instance = self.config.name, "{from:?} to {to:?}: {reason}");
+                self.log_change(format!("{from:?} to {to:?}: {reason}"));
                 self.tell(Event::Transition { instance: self.config.name.clone(), from, to, reason });
             }
         }
+    }
+
+    fn log_change(&self, change: String) {
+        let instance = self.config.name.clone();
+        log(move || tracing::info!(instance, "{change}"));
+    }
+
+    fn log_problem(&self, problem: String) {
+        let instance = self.config.name.clone();
+        log(move || tracing::warn!(instance, "{problem}"));
     }
 
     fn want(&self, change: impl FnOnce(&mut Wanted)) {
@@ -170,8 +186,7 @@ impl Driver {
             }
             Err(error) => {
                 if !std::mem::replace(&mut self.send_failing, true) {
-                    let interface = &self.config.interface;
-                    tracing::warn!(instance = self.config.name, "cannot send on {interface}: {error}");
+                    self.log_problem(format!("cannot send on {}: {error}", self.config.interface));
                 }
             }
         }
@@ -184,11 +199,8 @@ impl Driver {
             match socket.receive(&mut buffer) {
                 Ok(length) => self.handle_packet(&buffer[..length]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // What the kernel reports about the interface shows in its state too.
-                Err(error) => {
-                    tracing::debug!(instance = self.config.name, "cannot receive: {error}");
-                    return;
-                }
+                // A state of the interface, which the keeper sees too.
+                Err(_) => return,
             }
         }
     }
@@ -198,7 +210,6 @@ impl Driver {
         let received = match wire::parse_packet(packet, expected) {
             Ok(received) => received,
             Err(reason) => {
-                tracing::trace!(instance = self.config.name, reason = reason.as_str(), "packet ignored");
                 self.report.discarded(reason);
                 return;
             }
@@ -212,29 +223,23 @@ impl Driver {
     }
 
     fn adopt_checksum(&mut self, checksum: Checksum, from: Peer) {
-        if std::mem::replace(&mut self.checksum, checksum) != checksum {
-            tracing::info!(
-                instance = self.config.name,
-                "checksums of {} cover {}, ours do so from now on",
-                from.address,
-                match checksum {
-                    Checksum::Message => "the message only (RFC 9568)",
-                    Checksum::PseudoHeader => "a pseudo-header too (RFC 5798)",
-                }
-            );
+        self.checksum = checksum;
+        if checksum != Checksum::default() && !std::mem::replace(&mut self.logged_checksum, true) {
+            self.log_change(format!(
+                "checksums of {} cover a pseudo-header (RFC 5798): doing the same",
+                from.address
+            ));
         }
     }
 
-    /// RFC 9568 section 7.1 has a difference logged, once here until it changes.
+    /// RFC 9568 section 7.1 has a difference logged; once here for each.
     fn compare_interval(&mut self, interval: Duration, from: Peer) {
-        let different = (interval != self.config.advertise).then_some(interval);
-        if std::mem::replace(&mut self.logged_interval, different) != different && different.is_some() {
-            tracing::warn!(
-                instance = self.config.name,
-                "{} advertises every {interval:?}, this node every {:?}: make them the same",
-                from.address,
-                self.config.advertise
-            );
+        let own = self.config.advertise;
+        if interval != own && self.logged_interval.replace(interval) != Some(interval) {
+            self.log_problem(format!(
+                "{} advertises every {interval:?}, this node every {own:?}: make them the same",
+                from.address
+            ));
         }
     }
 

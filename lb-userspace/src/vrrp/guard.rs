@@ -17,8 +17,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context;
-use nix::sys::signal::SigSet;
 use serde::{Deserialize, Serialize};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::net::address;
 
@@ -142,14 +142,18 @@ impl Shared {
 /// # Errors
 /// When an address could not be removed.
 pub fn run() -> anyhow::Result<()> {
-    // A stop signal for the whole control group or session must not end the guard before the daemon.
-    SigSet::all().thread_block().context("cannot block signals")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // A stop signal for the whole control group or session must not end the guard before the daemon. A handler that
+    // nobody listens to stays for the life of the process.
+    for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()] {
+        drop(runtime.block_on(async { signal(kind) }).context("cannot ignore signals")?);
+    }
     let held = still_held(io::stdin().lock());
     if held.is_empty() {
         return Ok(());
     }
     tracing::warn!("the daemon ended without releasing {} virtual addresses, removing them", held.len());
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(remove_all(&held))
+    runtime.block_on(remove_all(&held))
 }
 
 fn still_held(lines: impl BufRead) -> BTreeSet<Held> {

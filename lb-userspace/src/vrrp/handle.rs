@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use super::driver::{Driver, wanted_of};
 use super::guard::Guard;
 use super::keeper::Keeper;
+use super::log::flushed;
 use super::machine::{Peer, Reason};
 use super::report::{Reader, Report};
 use super::{realtime, socket};
@@ -17,8 +18,8 @@ use crate::status::{self, InstanceState};
 
 /// Configurations that can wait; the driver takes each at once.
 const COMMANDS: usize = 8;
-/// For the addresses to be gone after a stop.
-const STOP_LIMIT: Duration = Duration::from_secs(3);
+/// For the addresses to be gone after a stop, beyond the two seconds that the machine may wait for its successor.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// What happened in an instance, as it happens and best effort; the snapshot is the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -75,23 +76,19 @@ pub fn spawn(
     let driver = Driver::new(instance, report, command_receiver, seen_receiver, wanted, events);
     let thread_error = |source| StartError::Thread { instance: name.clone(), source };
     // If the second thread fails to start, dropping the driver's ends lets the first one finish.
-    run_on_thread(format!("keeper {name}"), name.clone(), async move {
+    run_on_thread(format!("keeper {name}"), async move {
         keeper.run().await;
         let _ = release.send(());
     })
     .map_err(thread_error)?;
-    run_on_thread(format!("vrrp {name}"), name.clone(), driver.run()).map_err(thread_error)?;
+    run_on_thread(format!("vrrp {name}"), driver.run()).map_err(thread_error)?;
     Ok(Handle { name, commands, reader, released })
 }
 
-fn run_on_thread(
-    thread: String,
-    instance: String,
-    task: impl Future<Output = ()> + Send + 'static,
-) -> io::Result<()> {
+fn run_on_thread(thread: String, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     std::thread::Builder::new().name(thread).spawn(move || {
-        realtime::enter(&instance);
+        realtime::enter();
         runtime.block_on(task);
     })?;
     Ok(())
@@ -112,11 +109,16 @@ impl Handle {
         }
     }
 
-    /// Sends priority 0, releases the addresses, and waits for both, at most three seconds.
+    /// Tells the other nodes that this one stops, serves on until one of them is master, at most one interval and two
+    /// seconds, releases the addresses, and waits for all that.
     pub async fn stop(self) {
         let Self { name, commands, released, .. } = self;
         drop(commands);
-        if tokio::time::timeout(STOP_LIMIT, released).await.is_err() {
+        let ended = async {
+            let _ = released.await;
+            flushed().await;
+        };
+        if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
             tracing::error!(instance = name, "its addresses were not released in {STOP_LIMIT:?}");
         }
     }

@@ -18,6 +18,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use super::guard::{Guard, Held};
+use super::log::log;
 use super::machine::Interface;
 use crate::net::address::{self, Present};
 use crate::net::announce::{FrameSocket, gratuitous_arp};
@@ -143,7 +144,7 @@ impl Keeper {
             Err(error) => {
                 self.netlink = None;
                 if !std::mem::replace(&mut self.failing, true) {
-                    tracing::warn!(instance = self.name, "{error:#}; trying again every second");
+                    self.log_problem(format!("{error:#}; trying again every second"));
                 }
                 false
             }
@@ -168,7 +169,7 @@ impl Keeper {
         let surplus = surplus(&present, wanted, &self.managed);
         for &(address, length) in &surplus {
             address::delete(&netlink, link.index, address, length).await?;
-            tracing::info!(instance = self.name, "removed {address}/{length} from {}", self.interface);
+            self.log_change(format!("removed {address}/{length} from {}", self.interface));
         }
         if !surplus.is_empty() {
             // The kernel removes the secondary addresses of a network with its primary one.
@@ -176,13 +177,27 @@ impl Keeper {
         }
         let missing = missing(&present, wanted);
         self.tell_guard(&to_guard(link.index, &present, wanted));
+        let mut added = Ok(());
         for &(address, length) in &missing {
-            address::add(&netlink, link.index, address, length).await?;
-            tracing::info!(instance = self.name, "added {address}/{length} to {}", self.interface);
+            match address::add(&netlink, link.index, address, length).await {
+                Ok(()) => self.log_change(format!("added {address}/{length} to {}", self.interface)),
+                // The others are still needed.
+                Err(error) => added = Err(error.into()),
+            }
         }
         self.managed = wanted.addresses.keys().copied().collect();
         self.announce(link, wanted, &missing);
-        Ok(())
+        added
+    }
+
+    fn log_change(&self, change: String) {
+        let instance = self.name.clone();
+        log(move || tracing::info!(instance, "{change}"));
+    }
+
+    fn log_problem(&self, problem: String) {
+        let instance = self.name.clone();
+        log(move || tracing::warn!(instance, "{problem}"));
     }
 
     fn tell_driver(&self, seen: Seen) {
@@ -205,7 +220,7 @@ impl Keeper {
         };
         let Some(mac) = link.mac.filter(|_| !addresses.is_empty()) else { return };
         if let Err(error) = self.send_bursts(link.index, mac, &addresses) {
-            tracing::warn!(instance = self.name, "cannot announce on {}: {error}", self.interface);
+            self.log_problem(format!("cannot announce on {}: {error}", self.interface));
         }
     }
 
@@ -226,7 +241,7 @@ impl Keeper {
 
 fn connect() -> anyhow::Result<Netlink> {
     let context = "cannot open a netlink socket";
-    let (requests, handle, _) = rtnetlink::new_connection().context(context)?;
+    let (requests, handle, _) = rtnetlink::new_connection_with_strict_check().context(context)?;
     // Apart, so that a flood of changes cannot overrun the answers.
     let groups = [MulticastGroup::Link, MulticastGroup::Ipv4Ifaddr];
     let (watch, _, changes) = rtnetlink::new_multicast_connection(&groups).context(context)?;

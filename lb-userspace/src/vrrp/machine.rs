@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 pub use super::actions::Action;
 use super::actions::Actions;
+use super::backup::{Backup, down_interval};
 pub use super::reason::{Peer, Reason};
 use crate::config::model::Priority;
 use crate::status::InstanceState;
@@ -18,6 +19,11 @@ const ANNOUNCE_AGAIN_AFTER: Duration = Duration::from_secs(5);
 const MIN_ANNOUNCE_GAP: Duration = Duration::from_secs(1);
 /// The shortest interval there is (RFC 9568 section 5.2.7).
 const MIN_ADVERT_GAP: Duration = Duration::from_millis(10);
+
+/// Longest wait at a stop for another node to take over: an interval is longer than any skew, but the stop must end.
+const MAX_LEAVE: Duration = Duration::from_secs(2);
+/// From a new master's first advertisement to its addresses being there and announced.
+const LINGER: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -33,7 +39,7 @@ pub struct Config {
 pub enum Event {
     Interface(Interface),
     Advert(Heard),
-    /// Orderly end: nothing revives the machine after it.
+    /// Orderly end, complete when [`Machine::stopped`] says so: nothing revives the machine after it.
     Stop,
 }
 
@@ -73,26 +79,11 @@ enum State {
     Fault,
     Backup(Backup),
     Master(Master),
+    /// Has told the others that it stops, and serves until one of them does.
+    Leaving {
+        until: Instant,
+    },
     Stopped,
-}
-
-#[derive(Debug)]
-struct Backup {
-    /// When the timer below was last started.
-    since: Instant,
-    wait: Wait,
-    /// Whose advertisements keep this node from mastership.
-    master: Option<Heard>,
-    /// A master of lower priority that is about to be preempted.
-    lower: Option<Peer>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Wait {
-    /// Active_Down_Interval: three intervals and the skew.
-    Down,
-    /// The skew only: this master said it stops.
-    Skew(Peer),
 }
 
 #[derive(Debug)]
@@ -117,8 +108,14 @@ impl Machine {
             State::Init | State::Stopped => InstanceState::Init,
             State::Fault => InstanceState::Fault,
             State::Backup(_) => InstanceState::Backup,
-            State::Master(_) => InstanceState::Master,
+            State::Master(_) | State::Leaving { .. } => InstanceState::Master,
         }
+    }
+
+    /// Whether a stop is complete.
+    #[must_use]
+    pub fn stopped(&self) -> bool {
+        matches!(self.state, State::Stopped)
     }
 
     #[must_use]
@@ -131,7 +128,7 @@ impl Machine {
     pub fn second_master(&self, now: Instant) -> bool {
         match &self.state {
             State::Master(master) => master.rival_until.is_some_and(|until| now < until),
-            State::Init | State::Fault | State::Backup(_) | State::Stopped => false,
+            State::Init | State::Fault | State::Backup(_) | State::Leaving { .. } | State::Stopped => false,
         }
     }
 
@@ -145,6 +142,7 @@ impl Machine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Init | State::Fault | State::Stopped => None,
+            State::Leaving { until } => Some(*until),
             State::Backup(backup) => Some(backup.deadline(&self.config)),
             State::Master(master) => {
                 Some(master.announce_at.map_or(master.advertise_at, |at| at.min(master.advertise_at)))
@@ -156,6 +154,11 @@ impl Machine {
     pub fn handle_timeout(&mut self, now: Instant) {
         match &mut self.state {
             State::Init | State::Fault | State::Stopped => {}
+            State::Leaving { until } => {
+                if now >= *until {
+                    self.leave();
+                }
+            }
             State::Backup(backup) => {
                 if now >= backup.deadline(&self.config) {
                     let reason = backup.takeover_reason(&self.config, now);
@@ -185,7 +188,7 @@ impl Machine {
         match event {
             Event::Interface(interface) => self.interface_changed(interface, now),
             Event::Advert(heard) => self.heard(heard, now),
-            Event::Stop => self.stop(),
+            Event::Stop => self.stop(now),
         }
     }
 
@@ -194,7 +197,7 @@ impl Machine {
     pub fn reconfigure(&mut self, config: Config, now: Instant) {
         let old = std::mem::replace(&mut self.config, config);
         match &mut self.state {
-            State::Init | State::Fault | State::Stopped => {}
+            State::Init | State::Fault | State::Leaving { .. } | State::Stopped => {}
             State::Backup(_) => {
                 if self.config.priority == Priority::OWNER {
                     self.become_master(Reason::Owner, now);
@@ -221,7 +224,7 @@ impl Machine {
                 self.own = Some(primary);
                 match self.state {
                     State::Init | State::Fault => self.start(now),
-                    State::Backup(_) | State::Master(_) | State::Stopped => {}
+                    State::Backup(_) | State::Master(_) | State::Leaving { .. } | State::Stopped => {}
                 }
             }
         }
@@ -233,7 +236,7 @@ impl Machine {
             self.become_master(Reason::Owner, now);
             return;
         }
-        let backup = Backup { since: now, wait: Wait::Down, master: None, lower: None };
+        let backup = Backup::new(None, now);
         let reason = Reason::Listening { interface: self.config.interface.clone() };
         self.change(State::Backup(backup), reason);
     }
@@ -241,6 +244,7 @@ impl Machine {
     fn fault(&mut self, reason: Reason) {
         match self.state {
             State::Stopped => {}
+            State::Leaving { .. } => self.leave(),
             State::Fault => self.reason = reason,
             State::Init | State::Backup(_) => self.change(State::Fault, reason),
             State::Master(_) => {
@@ -250,23 +254,35 @@ impl Machine {
         }
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self, now: Instant) {
         match self.state {
-            State::Stopped => {}
+            State::Leaving { .. } | State::Stopped => {}
             State::Init | State::Fault | State::Backup(_) => self.change(State::Stopped, Reason::Stopped),
             State::Master(_) => {
-                // The next master is told before this one lets go.
+                // RFC 9568 section 6.4.3 lets go at once, and nobody serves for the skew of the next master.
                 self.actions.push(Action::SendAdvert { priority: 0 });
-                self.actions.push(Action::ReleaseAddresses);
-                self.change(State::Stopped, Reason::Stopped);
+                self.change(
+                    State::Leaving { until: now + self.config.interval.min(MAX_LEAVE) },
+                    Reason::Stopped,
+                );
             }
         }
+    }
+
+    fn leave(&mut self) {
+        self.actions.push(Action::ReleaseAddresses);
+        self.change(State::Stopped, Reason::Stopped);
     }
 
     fn heard(&mut self, heard: Heard, now: Instant) {
         match &mut self.state {
             // A packet that waited in the socket across a stop or a fault.
             State::Init | State::Fault | State::Stopped => {}
+            State::Leaving { until } => {
+                if heard.from.priority > 0 {
+                    *until = (*until).min(now + LINGER);
+                }
+            }
             State::Backup(backup) => backup.heard(heard, &self.config, now),
             State::Master(_) if heard.from.priority == 0 => self.assert_mastership(now),
             State::Master(_) => match self.loses_to(heard.from) {
@@ -287,7 +303,7 @@ impl Machine {
     }
 
     fn step_back(&mut self, heard: Heard, reason: Reason, now: Instant) {
-        let backup = Backup { since: now, wait: Wait::Down, master: Some(heard), lower: None };
+        let backup = Backup::new(Some(heard), now);
         self.actions.push(Action::ReleaseAddresses);
         self.change(State::Backup(backup), reason);
     }
@@ -339,53 +355,4 @@ impl Machine {
             self.actions.push(Action::Transition { from, to, reason });
         }
     }
-}
-
-impl Backup {
-    fn deadline(&self, config: &Config) -> Instant {
-        let interval = self.master.map_or(config.interval, |master| master.interval);
-        let own = config.priority.as_u8();
-        match self.wait {
-            Wait::Down => self.since + down_interval(own, interval),
-            Wait::Skew(_) => self.since + skew(own, interval),
-        }
-    }
-
-    /// RFC 9568 section 6.4.2.
-    fn heard(&mut self, heard: Heard, config: &Config, now: Instant) {
-        if heard.from.priority == 0 {
-            // Only of the master it follows, so that a late copy from another node doesn't start an election;
-            // and only once, so that copies don't put it off.
-            let follows_another = self.master.is_some_and(|master| master.from.address != heard.from.address);
-            if self.wait == Wait::Down && !follows_another {
-                self.wait = Wait::Skew(heard.from);
-                self.since = now;
-            }
-        } else if !config.preempt || heard.from.priority >= config.priority.as_u8() {
-            *self = Self { since: now, wait: Wait::Down, master: Some(heard), lower: None };
-        } else {
-            self.lower = Some(heard.from);
-        }
-    }
-
-    fn takeover_reason(&self, config: &Config, now: Instant) -> Reason {
-        match (self.wait, self.lower) {
-            (Wait::Skew(master), _) => Reason::MasterStopped { master },
-            (Wait::Down, Some(master)) => Reason::Preempted { master, own: config.priority.as_u8() },
-            (Wait::Down, None) => Reason::Silence {
-                master: self.master.map(|master| master.from),
-                lasted: now.saturating_duration_since(self.since),
-            },
-        }
-    }
-}
-
-/// Active_Down_Interval (RFC 9568 section 6.1) for the interval that the master tells.
-fn down_interval(priority: u8, interval: Duration) -> Duration {
-    3 * interval + skew(priority, interval)
-}
-
-/// Skew_Time (RFC 9568 section 6.1): the lower the priority, the later.
-fn skew(priority: u8, interval: Duration) -> Duration {
-    interval * (256 - u32::from(priority)) / 256
 }

@@ -147,14 +147,14 @@ fn every_event_in_every_state_leads_where_the_table_says() {
         (Master, advert(HIGHER_ADDRESS, 100), Backup),
         (Master, advert(LOWER_ADDRESS, 101), Backup),
         (Master, advert(HIGHER_ADDRESS, 0), Master),
-        (Master, Event::Stop, Init),
+        (Master, Event::Stop, Master),
     ];
     for (from, event, to) in table {
         let mut bench = Bench::in_state(from);
         bench.event(event.clone());
         assert_eq!(bench.machine.state(), to, "{event:?} in {from:?}");
         let moved = bench.drain().into_iter().any(|action| matches!(action, Action::Transition { .. }));
-        assert_eq!(moved, from != to || event == Event::Stop && from != Init, "{event:?} in {from:?}");
+        assert_eq!(moved, from != to, "{event:?} in {from:?}");
         let released = from == Master && to != Master;
         assert_eq!(bench.machine.poll_timeout().is_some(), matches!(to, Backup | Master));
         let mut again = Bench::in_state(from);
@@ -263,15 +263,49 @@ fn another_node_that_stops_starts_no_election() {
 }
 
 #[test]
-fn a_stop_tells_the_others_before_it_lets_go_and_is_final() {
+fn a_master_that_stops_tells_the_others_and_lets_go_when_one_of_them_is_master() {
+    let stopped = Action::Transition { from: Master, to: Init, reason: Reason::Stopped };
     let mut bench = Bench::in_state(Master);
     bench.event(Event::Stop);
-    let stopped = Action::Transition { from: Master, to: Init, reason: Reason::Stopped };
-    assert_eq!(bench.drain(), [send(0), Action::ReleaseAddresses, stopped]);
-    bench.event(up());
-    bench.hear(HIGHER_ADDRESS, 0);
-    assert_eq!(bench.run_for(60 * SECOND), []);
-    assert_eq!(bench.machine.state(), Init);
+    assert_eq!(bench.drain(), [send(0)]);
+    bench.run_for(SKEW);
+    bench.hear(LOWER_ADDRESS, 0);
+    bench.hear(LOWER_ADDRESS, 50);
+    assert_eq!(bench.drain(), []);
+    let actions: Vec<_> = bench.run_for(SECOND / 10).into_iter().map(|(_, action)| action).collect();
+    assert_eq!(actions, [Action::ReleaseAddresses, stopped]);
+    assert!(bench.machine.stopped());
+}
+
+#[test]
+fn a_stop_ends_without_a_successor_and_at_once_without_the_interface() {
+    for interval in [SECOND, 40 * SECOND] {
+        let mut bench = Bench::new(Config { interval, ..config(255) });
+        bench.event(up());
+        bench.event(Event::Stop);
+        bench.run_for(2 * SECOND);
+        assert!(bench.machine.stopped());
+    }
+    let mut bench = Bench::in_state(Master);
+    bench.event(Event::Stop);
+    bench.event(Event::Interface(Interface::Down));
+    assert!(bench.drain().contains(&Action::ReleaseAddresses));
+    assert!(bench.machine.stopped());
+}
+
+#[test]
+fn nothing_revives_a_stopped_machine() {
+    for state in [Init, Fault, Backup, Master] {
+        let mut bench = Bench::in_state(state);
+        bench.event(Event::Stop);
+        bench.run_for(SECOND);
+        bench.event(up());
+        bench.event(Event::Interface(Interface::Down));
+        bench.hear(HIGHER_ADDRESS, 0);
+        assert_eq!(bench.run_for(60 * SECOND), []);
+        assert_eq!(bench.machine.state(), Init);
+        assert!(bench.machine.stopped());
+    }
 }
 
 #[test]

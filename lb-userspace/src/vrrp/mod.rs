@@ -12,10 +12,12 @@
 //! never waits for the kernel's routing lock. Both are level-triggered on each other's latest word.
 
 mod actions;
+mod backup;
 mod driver;
 pub mod guard;
 mod handle;
 mod keeper;
+mod log;
 pub mod machine;
 mod realtime;
 mod reason;

@@ -10,7 +10,7 @@ use super::machine::{Action, Config, Event, Heard, Interface, Machine, Peer};
 use crate::config::model::Priority;
 use crate::status::InstanceState;
 
-const SEEDS: u64 = 3_000;
+const SEEDS: u64 = 5_000;
 const INTERVAL: Duration = Duration::from_millis(100);
 /// Longer than any election: the longest down interval, and an interval and a delay for the loser to hear.
 const SETTLE: Duration = Duration::from_millis(700);
@@ -113,11 +113,12 @@ impl World {
 
     /// With `kill`, as by `kill -9` and a guard: no last word.
     fn stop_node(&mut self, index: usize, kill: bool) {
-        if !kill {
+        if kill {
+            self.nodes[index].machine = None;
+            self.nodes[index].holds = false;
+        } else {
             self.event(index, Event::Stop);
         }
-        self.nodes[index].machine = None;
-        self.nodes[index].holds = false;
     }
 
     fn event(&mut self, index: usize, event: Event) {
@@ -138,9 +139,12 @@ impl World {
             }
             self.trace.push((self.now - self.start, index, action));
         }
-        let node = &self.nodes[index];
+        let node = &mut self.nodes[index];
         let is_master = node.machine.as_ref().is_some_and(|machine| machine.state() == InstanceState::Master);
         assert_eq!(node.holds, is_master, "only a master holds the addresses");
+        if node.machine.as_ref().is_some_and(Machine::stopped) {
+            node.machine = None;
+        }
     }
 
     fn send(&mut self, from: usize, priority: u8) {
@@ -341,12 +345,29 @@ fn a_master_that_hears_another_without_being_heard_says_so() {
 #[test]
 fn a_clean_stop_hands_over_within_the_skew_and_a_loss_within_the_down_interval() {
     for (kill, limit) in [(false, INTERVAL), (true, 4 * INTERVAL)] {
-        let mut world = split();
-        world.links.clear();
-        world.run_for(SETTLE);
-        assert_eq!(world.masters(), [0]);
+        let mut world = settled_pair();
         world.stop_node(0, kill);
         world.run_for(limit + MAX_DELAY);
         assert_eq!(world.masters(), [1]);
     }
+}
+
+#[test]
+fn a_clean_stop_leaves_no_moment_without_a_master() {
+    let mut world = settled_pair();
+    world.stop_node(0, false);
+    for _ in 0..1_000 {
+        world.run_for(INTERVAL / 500);
+        assert!(!world.masters().is_empty());
+    }
+    assert_eq!(world.masters(), [1]);
+}
+
+/// Node 0 is master, node 1 is backup.
+fn settled_pair() -> World {
+    let mut world = split();
+    world.links.clear();
+    world.run_for(SETTLE);
+    assert_eq!(world.masters(), [0]);
+    world
 }
