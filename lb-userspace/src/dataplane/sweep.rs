@@ -5,11 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lb_common::flow::{FlowKey, FlowValue};
+use lb_common::limits;
 use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
+pub use super::expiry::Pressure;
 use super::expiry::{self, Halves};
 use super::maps::{Flows, MapAccessError};
 
@@ -48,10 +50,13 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The thread could not be started.
 pub fn start(mut flows: Flows, clock: Clock, censuses: mpsc::Sender<Census>) -> Result<(), StartError> {
     thread::Builder::new().name("sweep".into()).spawn(move || {
+        let mut entries = 0;
         while !censuses.is_closed() {
             let started = Instant::now();
-            match monotonic().and_then(|now| Ok(sweep(&mut flows, clock, clock.jiffies(now))?)) {
+            let pressure = Pressure::of(entries, u64::from(limits::FLOWS));
+            match monotonic().and_then(|now| Ok(sweep(&mut flows, clock, clock.jiffies(now), pressure)?)) {
                 Ok(census) => {
+                    entries = census.entries;
                     if censuses.blocking_send(census).is_err() {
                         return;
                     }
@@ -70,12 +75,17 @@ fn monotonic() -> Result<Duration, SweepError> {
 
 /// # Errors
 /// The flow table could not be read or changed.
-pub fn sweep(flows: &mut Flows, clock: Clock, now: u32) -> Result<Census, MapAccessError> {
+pub fn sweep(
+    flows: &mut Flows,
+    clock: Clock,
+    now: u32,
+    pressure: Pressure,
+) -> Result<Census, MapAccessError> {
     let mut census = Census::default();
     let mut idle: Vec<(FlowKey, FlowValue)> = Vec::new();
     flows.for_each(|key, value| {
         census.entries += 1;
-        if expiry::may_expire(value, clock.since(value.last_seen, now)) {
+        if expiry::may_expire(value, clock.since(value.last_seen, now), pressure) {
             idle.push((*key, *value));
         }
         if value.is_forward() {
@@ -87,7 +97,7 @@ pub fn sweep(flows: &mut Flows, clock: Clock, now: u32) -> Result<Census, MapAcc
     })?;
     for (key, value) in idle {
         let halves = Halves { this: value, other: flows.get(&key.other_half(&value))? };
-        if expiry::expired(&key, &halves, |then| clock.since(then, now)) {
+        if expiry::expired(&key, &halves, pressure, |then| clock.since(then, now)) {
             remove(flows, &key, &value, &mut census)?;
         }
     }
