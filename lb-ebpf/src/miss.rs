@@ -172,7 +172,7 @@ fn insert_half_open(packet: &Packet, value: &mut FlowValue, must: bool) -> Resul
     if value.method == Method::Nat as u8 {
         let other = packet.key.other_half(value);
         turn(packet, value);
-        inserted = inserted.and(half_open::insert(&other, value));
+        inserted = inserted.and_then(|()| half_open::insert(&other, value));
         turn_back(value, &other);
     }
     if inserted.is_err() && must { Err(Reason::FlowTableFull) } else { Ok(()) }

@@ -70,18 +70,22 @@ pub enum PlanError {
 
 /// Tables already built, by service: a table is built again only when its candidates change.
 #[derive(Debug, Default)]
-pub struct TableCache(BTreeMap<String, (Vec<Candidate>, Option<Arc<[u32]>>)>);
+pub struct TableCache(BTreeMap<String, Built>);
+
+#[derive(Debug)]
+struct Built {
+    candidates: Vec<Candidate>,
+    table: Option<Arc<[u32]>>,
+}
 
 impl TableCache {
     fn table(&mut self, service: &str, candidates: Vec<Candidate>) -> Option<Arc<[u32]>> {
-        match self.0.get(service) {
-            Some((known, table)) if *known == candidates => table.clone(),
-            _ => {
-                let table = maglev::table(&candidates).map(Arc::from);
-                self.0.insert(service.to_owned(), (candidates, table.clone()));
-                table
-            }
+        if let Some(built) = self.0.get(service).filter(|built| built.candidates == candidates) {
+            return built.table.clone();
         }
+        let table = maglev::table(&candidates).map(Arc::from);
+        self.0.insert(service.to_owned(), Built { candidates, table: table.clone() });
+        table
     }
 }
 
