@@ -15,9 +15,12 @@ use super::report::Report;
 use super::socket::AdvertSocket;
 use super::wire::{self, Advert, Checksum, Expected};
 use crate::config::model::{self, Priority};
+use crate::status::InstanceState;
 
 /// Packets in a row before timers get their turn: a flood must not delay an advertisement.
 const BATCH: usize = 32;
+/// Packets before a backup's timer counts: more than the socket holds, so that a master buried in a flood is heard.
+const BACKLOG: usize = 4096;
 const PUBLISH_AGAIN_AFTER: Duration = Duration::from_millis(5);
 /// With nothing to wait for.
 const IDLE: Duration = Duration::from_secs(60);
@@ -99,11 +102,13 @@ impl Driver {
                     self.keeper_gone = true;
                 }
                 Turn::Timer => {
-                    // After a stall, what was heard meanwhile counts before the timer that ran out meanwhile.
-                    self.receive();
+                    if self.machine.state() == InstanceState::Backup {
+                        // After a stall, what was heard meanwhile counts before the timer that ran out meanwhile.
+                        self.receive(BACKLOG);
+                    }
                     self.machine.handle_timeout(Instant::now());
                 }
-                Turn::Packets => self.receive(),
+                Turn::Packets => self.receive(BATCH),
             }
         }
     }
@@ -192,9 +197,9 @@ impl Driver {
         }
     }
 
-    fn receive(&mut self) {
+    fn receive(&mut self, limit: usize) {
         let mut buffer = [0; wire::MAX_PACKET + 1];
-        for _ in 0..BATCH {
+        for _ in 0..limit {
             let Some((_, socket)) = &self.socket else { return };
             match socket.receive(&mut buffer) {
                 Ok(length) => self.handle_packet(&buffer[..length]),

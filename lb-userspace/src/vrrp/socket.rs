@@ -2,11 +2,15 @@
 
 use std::io::{self, Read};
 
+use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::wire;
+
+/// Bytes, about a thousand small packets: a flood must not push the master's advertisements out.
+const RECEIVE_BUFFER: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(super) struct AdvertSocket(AsyncFd<Socket>);
@@ -20,6 +24,8 @@ impl AdvertSocket {
         socket.set_multicast_loop_v4(false)?;
         // The IP header is written by hand, so that its source is the primary address whatever the interface holds.
         socket.set_header_included_v4(true)?;
+        // Beyond the host's limit for others; without CAP_NET_ADMIN its usual size will do.
+        let _ = setsockopt(&socket, sockopt::RcvBufForce, &RECEIVE_BUFFER);
         socket.set_nonblocking(true)?;
         // SAFETY: a Socket owns one open descriptor from its creation to its end, and is moved in here.
         let registered = unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) };

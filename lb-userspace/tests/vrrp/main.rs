@@ -215,23 +215,16 @@ fn malformed_and_foreign_packets_change_nothing_and_are_counted_by_reason() {
         packet[at] = value;
         packet
     };
-    let foreign =
-        Advert { vrid: Vrid::new(52).unwrap(), priority: 255, interval: INTERVAL, addresses: vec![VIRTUAL] };
     let rows = [
         ("bad_ttl", changed(8, 254)),
         ("bad_version", changed(20, 0x21)),
         ("bad_checksum", changed(27, good[27] ^ 1)),
         ("truncated", changed(23, 9)),
-        ("vrid", foreign.emit(lab.hosts[1].address, Checksum::Message)),
+        ("vrid", claim(52, lab.hosts[1].address)),
     ];
     lab.hosts[1].run(|| {
-        let socket =
-            Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(i32::from(wire::PROTOCOL)))).unwrap();
-        socket.set_header_included_v4(true).unwrap();
-        socket.bind_device(Some(b"eth0")).unwrap();
-        for (_, packet) in &rows {
-            socket.send_to(packet, &SocketAddrV4::new(wire::GROUP, 0).into()).unwrap();
-        }
+        let socket = raw_socket();
+        rows.iter().for_each(|(_, packet)| send(&socket, packet));
     });
     for (reason, _) in &rows {
         eventually(reason, || node.status().discarded[*reason] == 1);
@@ -239,4 +232,43 @@ fn malformed_and_foreign_packets_change_nothing_and_are_counted_by_reason() {
     let status = node.status();
     assert_eq!((status.state, status.advertisements_received), (Master, 0));
     assert_eq!(status.discarded.values().sum::<u64>(), rows.len() as u64);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_flood_of_foreign_packets_moves_nobody() {
+    const PACKETS: u64 = 20_000;
+    let lab = Lab::new(3);
+    let mut high = lab.hosts[0].start(instance(150));
+    let low = lab.hosts[1].start(instance(100));
+    high.wait_for(Master);
+    eventually("the backup has heard the master", || low.status().peer.is_some());
+    lab.hosts[2].run(|| {
+        let (socket, packet) = (raw_socket(), claim(52, lab.hosts[2].address));
+        (0..PACKETS).for_each(|_| send(&socket, &packet));
+    });
+    let heard = low.status().advertisements_received;
+    eventually("the master is heard on", || low.status().advertisements_received > heard + 10);
+    assert!(low.status().discarded["vrid"] > 0);
+    assert_eq!((high.status().transitions[&Master], high.status().transitions[&Backup]), (1, 1));
+    assert_eq!(low.status().transitions[&Master], 0);
+}
+
+/// An advertisement that every node of its virtual router would obey.
+fn claim(vrid: u8, source: Ipv4Addr) -> Vec<u8> {
+    let vrid = Vrid::new(vrid).unwrap();
+    let advert = Advert { vrid, priority: 255, interval: INTERVAL, addresses: vec![VIRTUAL] };
+    advert.emit(source, Checksum::Message)
+}
+
+fn raw_socket() -> Socket {
+    let protocol = Protocol::from(i32::from(wire::PROTOCOL));
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(protocol)).unwrap();
+    socket.set_header_included_v4(true).unwrap();
+    socket.bind_device(Some(b"eth0")).unwrap();
+    socket
+}
+
+fn send(socket: &Socket, packet: &[u8]) {
+    socket.send_to(packet, &SocketAddrV4::new(wire::GROUP, 0).into()).unwrap();
 }
