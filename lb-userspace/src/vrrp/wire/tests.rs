@@ -173,3 +173,15 @@ proptest! {
         let _ = parse_packet(&packet[..cut], expected());
     }
 }
+
+#[test]
+fn every_reason_to_ignore_a_packet_is_documented_and_no_other() {
+    let documented: std::collections::BTreeSet<_> = include_str!("../../../../docs/vrrp.md")
+        .split_once("## Ignored packets")
+        .unwrap()
+        .1
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `")?.split('`').next())
+        .collect();
+    assert_eq!(documented, Discard::ALL.iter().map(|discard| discard.as_str()).collect());
+}
