@@ -33,8 +33,8 @@ pub(crate) fn handle(ctx: &XdpContext, packet: &Packet) -> Result<(Reason, u32),
     };
     let mut value = forward_value(ctx, packet, &service, choice.number, backend);
     let reason = store(packet, &mut value, known.is_some(), choice.remember)?;
-    counters::packet(choice.number, packet.frame_length());
     let action = forward::to_backend(ctx, packet, value.method, backend)?;
+    counters::packet(choice.number, packet.frame_length());
     Ok((reason, action))
 }
 
@@ -48,8 +48,8 @@ fn half_open_reply(
     let Some(value) = known.filter(|value| !value.is_forward()) else {
         return Err(Reason::NoService);
     };
-    counters::packet(value.backend, packet.frame_length());
     let action = forward::to_client(ctx, packet, &value)?;
+    counters::packet(value.backend, packet.frame_length());
     Ok((Reason::Reply, action))
 }
 
@@ -119,6 +119,10 @@ fn forward_value(
 /// Remembers the flow where its first packets show that it should be.
 #[inline(always)]
 fn store(packet: &Packet, value: &mut FlowValue, known: bool, remember: bool) -> Result<Reason, Reason> {
+    // A bare SYN takes nothing away, and needs no look-up more: the backend itself refuses it.
+    if !packet.is_bare_syn() && reply_taken(packet, value) {
+        return Err(Reason::ReplyTaken);
+    }
     let opening = if packet.is_tcp() { packet.is_bare_syn() } else { !known };
     if opening {
         if !packet.is_tcp() {
@@ -137,7 +141,9 @@ fn store(packet: &Packet, value: &mut FlowValue, known: bool, remember: bool) ->
             counters::new_flow(value.backend);
         }
         if known {
-            half_open::remove(&packet.key.other_half(value));
+            if value.method == Method::Nat as u8 {
+                half_open::remove(&packet.key.other_half(value));
+            }
             half_open::remove(&packet.key);
         }
         return Ok(Reason::NewFlow);
@@ -146,6 +152,20 @@ fn store(packet: &Packet, value: &mut FlowValue, known: bool, remember: bool) ->
         insert_half_open(packet, value, value.method == Method::Nat as u8)?;
     }
     Ok(Reason::Untracked)
+}
+
+/// Whether the backend's replies to this client and port belong to a flow of another listen address. With one backend
+/// behind two addresses, a client that uses one port towards both makes two flows the backend cannot tell apart.
+#[inline(always)]
+fn reply_taken(packet: &Packet, value: &FlowValue) -> bool {
+    if value.method != Method::Nat as u8 {
+        return false;
+    }
+    let Some(reply) = flows::get(&packet.key.other_half(value)) else {
+        return false;
+    };
+    // SAFETY: an element of the flow table stays readable until this program ends.
+    unsafe { (*reply).address != packet.key.destination || (*reply).port != packet.key.destination_port }
 }
 
 /// Both halves or none.
