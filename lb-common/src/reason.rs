@@ -62,7 +62,7 @@ reasons! {
     NewFlow = "new_flow", Forward;
     /// A SYN, or the first packet of a UDP flow: forwarded, with at most an entry among the half-open flows.
     Opening = "opening", Forward;
-    /// Sent to a backend by the hash alone, since the flow table is full.
+    /// Sent to a backend without an entry in the flow table: the table is full, or a RST belongs to no flow.
     Untracked = "untracked", Forward;
     /// Not IPv4: ARP, IPv6 and the rest are the kernel's.
     NotIpv4 = "not_ipv4", Pass;
@@ -78,6 +78,8 @@ reasons! {
     NoBackend = "no_backend", Drop;
     /// The flow table is full, and a `nat` flow can't do without an entry.
     FlowTableFull = "flow_table_full", Drop;
+    /// Another flow of the same client gets the backend's replies: its port is in use towards another service.
+    ReplyTaken = "reply_taken", Drop;
     /// The packet has no hop left to live.
     TtlExceeded = "ttl_exceeded", Drop;
     /// The MAC address of the way to the backend is not known yet; user space is finding it out.

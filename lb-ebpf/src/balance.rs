@@ -7,6 +7,7 @@ use aya_log_ebpf::error;
 use lb_common::backend::{Backend, NextHop, SERVING};
 use lb_common::flow::{FlowValue, SEEN_FIN, SEEN_RST};
 use lb_common::reason::{Reason, Verdict};
+use lb_common::service::Method;
 
 use crate::maps::{backends, counters, flows, reasons};
 use crate::packet::{Packet, Tcp, at, parse};
@@ -53,22 +54,30 @@ fn forward_half(ctx: &XdpContext, packet: &Packet, value: &mut FlowValue) -> Res
     // A client may reuse the port of a connection that has ended (RFC 9293 section 3.6.1).
     let reopened = value.phase != 0 && packet.is_bare_syn();
     let Some(backend) = serving(value).filter(|_| !reopened) else {
-        flows::remove(&packet.key.other_half(value));
+        if value.method == Method::Nat as u8 {
+            flows::remove(&packet.key.other_half(value));
+        }
         flows::remove(&packet.key);
         return miss::handle(ctx, packet);
     };
     touch(packet, value);
     learn_return_hop(ctx, packet, value);
-    counters::packet(value.backend, packet.frame_length());
     let action = forward::to_backend(ctx, packet, value.method, backend)?;
+    counters::packet(value.backend, packet.frame_length());
     Ok((Reason::Flow, action))
 }
 
 #[inline(always)]
 fn reply_half(ctx: &XdpContext, packet: &Packet, value: &mut FlowValue) -> Result<(Reason, u32), Reason> {
     touch(packet, value);
-    counters::packet(value.backend, packet.frame_length());
+    if packet.tcp_flags & Tcp::RST != 0
+        && let Some(forward) = flows::get(&packet.key.other_half(value))
+    {
+        // SAFETY: as in `balance`.
+        unsafe { (*forward).phase |= SEEN_RST };
+    }
     let action = forward::to_client(ctx, packet, value)?;
+    counters::packet(value.backend, packet.frame_length());
     Ok((Reason::Reply, action))
 }
 
@@ -128,7 +137,7 @@ pub(crate) fn return_hop(ctx: &XdpContext, packet: &Packet) -> NextHop {
 /// Follows a client whose router changed: replies go where its packets come from now.
 #[inline(always)]
 fn learn_return_hop(ctx: &XdpContext, packet: &Packet, value: &mut FlowValue) {
-    if value.method != lb_common::service::Method::Nat as u8 {
+    if value.method != Method::Nat as u8 {
         return;
     }
     let hop = return_hop(ctx, packet);

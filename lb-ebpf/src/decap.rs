@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
 
 use crate::maps::decap;
-use crate::packet::{ETHERTYPE_IPV4, Ethernet, Ipv4, PROTOCOL_IPIP, at};
+use crate::packet::{ETHERTYPE_IPV4, Ethernet, Ipv4, PROTOCOL_IPIP, at, holds};
 
 /// What is no tunnel packet for a listed destination passes as it came.
 #[inline(always)]
@@ -24,10 +24,13 @@ fn inner(ctx: &XdpContext) -> Option<Ethernet> {
     let inner: *mut Ipv4 = at(ctx, size_of::<Ethernet>() + size_of::<Ipv4>())?;
     // SAFETY: `at` compared each header with the end of the packet.
     unsafe {
+        let length = u16::from_be((*outer).total_length) as usize;
         let ours = (*ethernet).ethertype == ETHERTYPE_IPV4
             && (*outer).version_ihl == 0x45
             && (*outer).protocol() == PROTOCOL_IPIP
             && (*outer).fragment & Ipv4::FRAGMENT_MASK == 0
+            && length >= 2 * size_of::<Ipv4>()
+            && holds(ctx, size_of::<Ethernet>() + length)
             && (*inner).version_ihl >> 4 == 4
             && decap::contains((*outer).destination);
         ours.then(|| *ethernet)

@@ -7,7 +7,7 @@
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::{Backend, SERVING};
-use lb_common::flow::{FlowValue, Half, VERSION};
+use lb_common::flow::{FlowValue, Half, SEEN_FIN, SEEN_RST, VERSION};
 use lb_common::hash::{flow_hash, table_entry};
 use lb_common::reason::Reason;
 use lb_common::service::{Method, NO_TABLE, ServiceValue};
@@ -33,8 +33,8 @@ pub(crate) fn handle(ctx: &XdpContext, packet: &Packet) -> Result<(Reason, u32),
     };
     let mut value = forward_value(ctx, packet, &service, choice.number, backend);
     let reason = store(packet, &mut value, known.is_some(), choice.remember)?;
-    counters::packet(choice.number, packet.frame_length());
     let action = forward::to_backend(ctx, packet, value.method, backend)?;
+    counters::packet(choice.number, packet.frame_length());
     Ok((reason, action))
 }
 
@@ -48,8 +48,8 @@ fn half_open_reply(
     let Some(value) = known.filter(|value| !value.is_forward()) else {
         return Err(Reason::NoService);
     };
-    counters::packet(value.backend, packet.frame_length());
     let action = forward::to_client(ctx, packet, &value)?;
+    counters::packet(value.backend, packet.frame_length());
     Ok((Reason::Reply, action))
 }
 
@@ -119,6 +119,9 @@ fn forward_value(
 /// Remembers the flow where its first packets show that it should be.
 #[inline(always)]
 fn store(packet: &Packet, value: &mut FlowValue, known: bool, remember: bool) -> Result<Reason, Reason> {
+    if reply_taken(packet, value) {
+        return Err(Reason::ReplyTaken);
+    }
     let opening = if packet.is_tcp() { packet.is_bare_syn() } else { !known };
     if opening {
         if !packet.is_tcp() {
@@ -137,7 +140,9 @@ fn store(packet: &Packet, value: &mut FlowValue, known: bool, remember: bool) ->
             counters::new_flow(value.backend);
         }
         if known {
-            half_open::remove(&packet.key.other_half(value));
+            if value.method == Method::Nat as u8 {
+                half_open::remove(&packet.key.other_half(value));
+            }
             half_open::remove(&packet.key);
         }
         return Ok(Reason::NewFlow);
@@ -146,6 +151,37 @@ fn store(packet: &Packet, value: &mut FlowValue, known: bool, remember: bool) ->
         insert_half_open(packet, value, value.method == Method::Nat as u8)?;
     }
     Ok(Reason::Untracked)
+}
+
+/// Whether the backend's replies to this client and port belong to a flow of another listen address. With one backend
+/// behind two addresses, a client that uses one port towards both makes two flows the backend cannot tell apart. A flow
+/// that is over gives the replies up.
+#[inline(always)]
+fn reply_taken(packet: &Packet, value: &FlowValue) -> bool {
+    if value.method != Method::Nat as u8 {
+        return false;
+    }
+    let reply_key = packet.key.other_half(value);
+    let Some(reply) = flows::get(&reply_key) else {
+        return false;
+    };
+    // SAFETY: an element of the flow table stays readable until this program ends.
+    let reply = unsafe { &*reply };
+    if reply.address == packet.key.destination && reply.port == packet.key.destination_port {
+        return false;
+    }
+    let forward_key = reply_key.other_half(reply);
+    let forward_phase = match flows::get(&forward_key) {
+        // SAFETY: as above.
+        Some(forward) => unsafe { (*forward).phase },
+        None => SEEN_RST,
+    };
+    let over = (reply.phase | forward_phase) & SEEN_RST != 0 || reply.phase & forward_phase & SEEN_FIN != 0;
+    if over {
+        flows::remove(&forward_key);
+        flows::remove(&reply_key);
+    }
+    !over
 }
 
 /// Both halves or none.

@@ -82,11 +82,11 @@ pub fn sweep(
     pressure: Pressure,
 ) -> Result<Census, MapAccessError> {
     let mut census = Census::default();
-    let mut idle: Vec<(FlowKey, FlowValue)> = Vec::new();
+    let mut idle: Vec<FlowKey> = Vec::new();
     flows.for_each(|key, value| {
         census.entries += 1;
         if expiry::may_expire(value, clock.since(value.last_seen, now), pressure) {
-            idle.push((*key, *value));
+            idle.push(*key);
         }
         if value.is_forward() {
             *census.all.entry(value.backend).or_default() += 1;
@@ -95,33 +95,43 @@ pub fn sweep(
             }
         }
     })?;
-    for (key, value) in idle {
-        let halves = Halves { this: value, other: flows.get(&key.other_half(&value))? };
+    for key in idle {
+        // Read again: a large table takes long to walk, and the flow may have woken up, or be gone by its other half.
+        let Some(value) = flows.get(&key)? else {
+            continue;
+        };
+        let halves = Halves { this: value, other: other_half(flows, &key, &value)? };
         if expiry::expired(&key, &halves, pressure, |then| clock.since(then, now)) {
-            remove(flows, &key, &value, &mut census)?;
+            remove(flows, &key, &halves, &mut census)?;
         }
     }
     Ok(census)
 }
 
+/// `None` for a flow of one half, by `tunnel` or `direct`, and if it is missing.
+fn other_half(flows: &Flows, key: &FlowKey, value: &FlowValue) -> Result<Option<FlowValue>, MapAccessError> {
+    let other_key = key.other_half(value);
+    Ok(flows.get(&other_key)?.filter(|other| other_key.other_half(other) == *key))
+}
+
 fn remove(
     flows: &mut Flows,
     key: &FlowKey,
-    value: &FlowValue,
+    halves: &Halves,
     census: &mut Census,
 ) -> Result<(), MapAccessError> {
-    let other = key.other_half(value);
-    for half in [key, &other] {
-        if flows.get(half)?.is_some() {
-            flows.remove(half)?;
-            census.entries = census.entries.saturating_sub(1);
-        }
+    flows.remove(key)?;
+    census.entries = census.entries.saturating_sub(1);
+    if halves.other.is_some() {
+        flows.remove(&key.other_half(&halves.this))?;
+        census.entries = census.entries.saturating_sub(1);
     }
-    if value.is_forward() {
+    if let Some(forward) = [Some(halves.this), halves.other].into_iter().flatten().find(FlowValue::is_forward)
+    {
         census.expired += 1;
-        take_one(&mut census.all, value.backend);
-        if value.phase == 0 {
-            take_one(&mut census.active, value.backend);
+        take_one(&mut census.all, forward.backend);
+        if forward.phase == 0 {
+            take_one(&mut census.active, forward.backend);
         }
     }
     Ok(())

@@ -1,11 +1,15 @@
-//! The real program on real frames, by `BPF_PROG_TEST_RUN`.
+//! The real program on real frames, by `BPF_PROG_TEST_RUN`. Packets in and out are written by etherparse.
 
-use evenkeel::dataplane::{DataPlane, object};
-
-#[test]
-#[ignore = "needs root: cargo xtask test"]
-fn the_verifier_accepts_the_program() {
-    let mut plane = DataPlane::load_private(object::EVENKEEL, 1024, 1024).unwrap();
-    plane.program_named("decap").unwrap();
-    plane.program_named("clock").unwrap();
-}
+mod budget;
+mod decap;
+mod expiry;
+mod fixture;
+mod flows;
+mod malformed;
+mod model;
+mod nat;
+mod opening;
+mod packet;
+mod random;
+mod redirect;
+mod tunnel;

@@ -1,0 +1,84 @@
+//! Expiry by user space, on the real map.
+
+use std::time::Duration;
+
+use evenkeel::dataplane::clock::Clock;
+use evenkeel::dataplane::sweep::{self, Census, Pressure};
+use lb_common::reason::Reason;
+use lb_common::service::Method;
+use nix::time::{ClockId, clock_gettime};
+
+use crate::fixture::{Action, Node, backend, reply, tcp, udp};
+use crate::packet::{ACK, FIN, Packet, RST};
+
+/// Sweeps once, as if this long had passed.
+fn sweep_after(node: &mut Node, silence: Duration) -> Census {
+    let clock = Clock::measure(&mut node.plane).unwrap();
+    let monotonic = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
+    let mut flows = node.plane.flows.take().unwrap();
+    sweep::sweep(&mut flows, clock, clock.jiffies(monotonic + silence), Pressure::None).unwrap()
+}
+
+fn gone(node: &mut Node, packet: &Packet, number: u32) {
+    let back = reply(packet, number).bytes();
+    node.rows(&[("reply", back, Action::Pass, Reason::NoService, None)]);
+    assert_ne!(node.send(packet).reason, Reason::Flow);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn both_halves_expire_together_whichever_of_them_ended_the_flow() {
+    let mut node = Node::new(Method::Nat);
+    let by_client = tcp().port(1);
+    let by_backend = tcp().port(2);
+    let reset = tcp().port(3);
+    let open = tcp().port(4);
+    for packet in [&by_client, &by_backend, &reset, &open] {
+        node.expect("flow", packet, Reason::NewFlow, 0);
+    }
+    node.expect("FIN", &by_client.flags(FIN | ACK), Reason::Flow, 0);
+    node.expect_reply("FIN", &reply(&by_backend, 0).flags(FIN | ACK));
+    node.expect_reply("RST", &reply(&reset, 0).flags(RST));
+
+    let census = sweep_after(&mut node, Duration::from_secs(130));
+
+    assert_eq!((census.expired, census.entries), (3, 2));
+    assert_eq!(census.all.get(&0), Some(&1));
+    assert_eq!(census.active.get(&0), Some(&1));
+    for packet in [&by_client, &by_backend, &reset] {
+        gone(&mut node, packet, 0);
+    }
+    node.expect("goes on", &open, Reason::Flow, 0);
+    node.expect_reply("goes on", &reply(&open, 0));
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn what_was_never_ended_expires_by_the_times_of_its_protocol() {
+    for method in crate::flows::METHODS {
+        let mut node = Node::new(method);
+        node.backend(1, &backend(1));
+        node.expect("TCP", &tcp(), Reason::NewFlow, 0);
+        node.expect("UDP", &udp(), Reason::Opening, 0);
+        node.expect("UDP", &udp(), Reason::NewFlow, 0);
+        let census = sweep_after(&mut node, Duration::from_secs(400));
+        let entries = if method == Method::Nat { 2 } else { 1 };
+        assert_eq!((census.expired, census.entries), (1, entries));
+        gone(&mut node, &udp(), 0);
+        node.expect("goes on", &tcp(), Reason::Flow, 0);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_table_of_many_flows_is_swept_whole() {
+    let mut node = Node::sized(Method::Nat, 65_536, 1024);
+    for port in 1..=20_000 {
+        node.plane.run("evenkeel", &tcp().port(port).bytes(), 0).unwrap();
+    }
+    node.recount();
+    let census = sweep_after(&mut node, Duration::from_secs(1000));
+    assert_eq!((census.expired, census.entries), (20_000, 0));
+    assert!(census.all.values().chain(census.active.values()).all(|flows| *flows == 0));
+    gone(&mut node, &tcp().port(7), 0);
+}

@@ -1,0 +1,315 @@
+//! Established flows: who gets an entry, and what can't take it away.
+
+use std::net::SocketAddrV4;
+
+use lb_common::backend::{Backend, RESOLVED, SERVING};
+use lb_common::flow::FlowKey;
+use lb_common::hash::{flow_hash, table_entry};
+use lb_common::limits::TABLE_ENTRIES;
+use lb_common::reason::Reason;
+use lb_common::service::{Method, NO_TABLE};
+
+use crate::fixture::{
+    Action, CLIENT, Node, SERVICE, TABLE, backend, backend_address, delivered, reply, request, tcp, udp,
+};
+use crate::packet::{ACK, FIN, Packet, RST, SYN, Transport};
+
+pub(crate) const METHODS: [Method; 3] = [Method::Nat, Method::Tunnel, Method::Direct];
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_new_flow_goes_where_the_table_says_at_its_hash() {
+    let mut node = Node::new(Method::Nat);
+    node.backend(1, &backend(1));
+    let table: Vec<u32> = (0..TABLE_ENTRIES).map(|entry| entry % 2).collect();
+    node.plane.tables.write(TABLE, &table).unwrap();
+    for port in 30_000..30_200 {
+        let packet = tcp().port(port);
+        let key = FlowKey {
+            source: u32::from_ne_bytes(CLIENT.ip().octets()),
+            destination: u32::from_ne_bytes(SERVICE.ip().octets()),
+            source_port: port.to_be(),
+            destination_port: SERVICE.port().to_be(),
+            protocol: 6,
+        };
+        let number = table[table_entry(flow_hash(&key)) as usize];
+        node.expect("by its hash", &packet, Reason::NewFlow, number);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn an_established_flow_stays_when_the_table_is_replaced() {
+    for method in METHODS {
+        let mut node = Node::new(method);
+        let (tcp, udp) = (tcp(), udp());
+        node.expect("TCP", &tcp, Reason::NewFlow, 0);
+        node.expect("UDP", &udp, Reason::Opening, 0);
+        node.expect("UDP", &udp, Reason::NewFlow, 0);
+        node.replace_table_by_backend_1(false);
+        for packet in [&tcp, &udp, &tcp.flags(SYN), &tcp.flags(FIN | ACK), &tcp] {
+            node.expect("stays", packet, Reason::Flow, 0);
+        }
+        node.expect("others go to the new backend", &tcp.port(41_000), Reason::NewFlow, 1);
+        node.service(NO_TABLE, NO_TABLE);
+        node.expect("stays without any table", &udp, Reason::Flow, 0);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn both_halves_of_a_nat_flow_come_and_go_together() {
+    let mut node = Node::new(Method::Nat);
+    node.expect("flow", &tcp(), Reason::NewFlow, 0);
+    let flows = node.flows();
+    assert_eq!(flows.len(), 2);
+    for (key, value) in &flows {
+        let other = key.other_half(value);
+        assert!(flows.iter().any(|(key, value)| *key == other && value.return_hop == flows[0].1.return_hop));
+    }
+    node.backend(0, &Backend { flags: RESOLVED, ..backend(0) });
+    node.rows(&[("its backend is down", tcp().bytes(), Action::Drop, Reason::NoBackend, None)]);
+    assert_eq!(node.flows(), []);
+    node.rows(&[("reply", reply(&tcp(), 0).bytes(), Action::Pass, Reason::NoService, None)]);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn one_entry_for_each_flow_by_tunnel_and_direct() {
+    for method in [Method::Tunnel, Method::Direct] {
+        let mut node = Node::new(method);
+        node.expect("flow", &tcp(), Reason::NewFlow, 0);
+        assert_eq!(node.flows().len(), 1);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_flood_larger_than_the_half_open_table_evicts_no_established_flow() {
+    for method in METHODS {
+        let mut node = Node::sized(method, 1024, 512);
+        for port in 1..=100 {
+            node.expect("established", &tcp().port(port), Reason::NewFlow, 0);
+        }
+        for number in 0..4096_u32 {
+            let source = SocketAddrV4::new((0x6464_0000 + number / 16).into(), 1000 + (number % 16) as u16);
+            let frame = tcp().from(source).flags(SYN).bytes();
+            assert_eq!(node.plane.run("evenkeel", &frame, 0).unwrap().action, Action::Transmit as u32);
+            let frame = udp().from(source).bytes();
+            assert_eq!(node.plane.run("evenkeel", &frame, 0).unwrap().action, Action::Transmit as u32);
+        }
+        node.recount();
+        for port in 1..=100 {
+            node.expect("still there", &tcp().port(port), Reason::Flow, 0);
+        }
+        assert_eq!(node.flows().len(), if method == Method::Nat { 200 } else { 100 });
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn the_client_may_use_a_port_again_after_either_side_ended_the_connection() {
+    for method in METHODS {
+        for ending in [FIN | ACK, RST, RST | ACK] {
+            let mut node = Node::new(method);
+            node.expect("flow", &tcp(), Reason::NewFlow, 0);
+            node.replace_table_by_backend_1(false);
+            node.expect("SYN of a connection that goes on", &tcp().flags(SYN), Reason::Flow, 0);
+            node.expect("end", &tcp().flags(ending), Reason::Flow, 0);
+            node.expect("what is still on its way", &tcp(), Reason::Flow, 0);
+            node.expect("opened again", &tcp().flags(SYN), Reason::Opening, 1);
+            node.expect("established again", &tcp(), Reason::NewFlow, 1);
+            if method == Method::Nat {
+                node.expect_reply("from the new backend", &reply(&tcp(), 1));
+                node.rows(&[(
+                    "not the old one",
+                    reply(&tcp(), 0).bytes(),
+                    Action::Pass,
+                    Reason::NoService,
+                    None,
+                )]);
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_reset_by_the_backend_ends_the_connection_too() {
+    let mut node = Node::new(Method::Nat);
+    node.expect("flow", &tcp(), Reason::NewFlow, 0);
+    node.expect_reply("reset", &reply(&tcp(), 0).flags(RST | ACK));
+    node.replace_table_by_backend_1(false);
+    node.expect("opened again", &tcp().flags(SYN), Reason::Opening, 1);
+    node.expect("established again", &tcp(), Reason::NewFlow, 1);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn flows_of_a_backend_that_stopped_serving_are_hashed_again() {
+    for method in METHODS {
+        let mut node = Node::new(method);
+        node.expect("flow", &tcp(), Reason::NewFlow, 0);
+        node.replace_table_by_backend_1(false);
+        node.expect("drains", &tcp(), Reason::Flow, 0);
+        node.backend(0, &Backend { flags: RESOLVED, ..backend(0) });
+        node.expect("down", &tcp(), Reason::NewFlow, 1);
+        node.backend(0, &backend(0));
+        node.expect("stays with the new one", &tcp(), Reason::Flow, 1);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn flows_do_not_follow_a_number_that_is_given_to_another_backend() {
+    for method in METHODS {
+        let mut node = Node::new(method);
+        node.expect("flow", &tcp(), Reason::NewFlow, 0);
+        node.replace_table_by_backend_1(false);
+        node.backend(0, &Backend { flags: SERVING | RESOLVED, ..backend(5) });
+        node.expect("hashed again", &tcp(), Reason::NewFlow, 1);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_service_without_backends_drops_what_is_new() {
+    for method in METHODS {
+        let mut node = Node::new(method);
+        let row = |packet: Packet| ("new", packet.bytes(), Action::Drop, Reason::NoBackend, None);
+        for (table, what) in [(NO_TABLE, "no table"), (99, "a table that is not there")] {
+            node.service(table, NO_TABLE);
+            for packet in [tcp(), tcp().flags(SYN), tcp().flags(RST), udp()] {
+                let (_, frame, action, reason, out) = row(packet);
+                node.rows(&[(what, frame, action, reason, out)]);
+            }
+        }
+        node.service(TABLE, NO_TABLE);
+        for flags in [0, RESOLVED] {
+            node.backend(0, &Backend { flags, ..backend(0) });
+            node.rows(&[row(tcp()), row(tcp().flags(SYN)), row(udp())]);
+        }
+        assert_eq!(node.flows(), []);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_full_table_keeps_what_it_has_and_new_flows_still_get_through() {
+    let mut node = Node::sized(Method::Nat, 3, 4096);
+    node.expect("has an entry", &tcp(), Reason::NewFlow, 0);
+    let late = tcp().port(41_000);
+    for packet in [&late, &late] {
+        node.expect("no room for both halves", packet, Reason::Untracked, 0);
+        assert_eq!(node.flows().len(), 2);
+    }
+    node.expect_reply("finds its way by the half-open table", &reply(&late, 0));
+    node.replace_table_by_backend_1(false);
+    node.expect("stays as long as it is half-open", &late, Reason::Untracked, 0);
+    node.expect("has an entry", &tcp(), Reason::Flow, 0);
+
+    for method in [Method::Tunnel, Method::Direct] {
+        let mut node = Node::sized(method, 1, 4096);
+        node.expect("has an entry", &tcp(), Reason::NewFlow, 0);
+        for _ in 0..2 {
+            node.expect("by the hash", &late, Reason::Untracked, 0);
+        }
+        node.expect("UDP", &udp(), Reason::Opening, 0);
+        node.expect("UDP", &udp(), Reason::Untracked, 0);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn what_is_forwarded_is_counted_for_its_backend_and_what_is_dropped_is_not() {
+    for method in METHODS {
+        let mut node = Node::new(method);
+        let syn = tcp().flags(SYN);
+        node.expect("SYN", &syn, Reason::Opening, 0);
+        node.expect("flow", &tcp(), Reason::NewFlow, 0);
+        node.expect("flow", &tcp(), Reason::Flow, 0);
+        let bytes = 3 * syn.bytes().len() as u64;
+        let mut counted = node.plane.counters.read(0).unwrap();
+        assert_eq!((counted.packets, counted.bytes, counted.new_flows), (3, bytes, 1));
+        node.expect("UDP", &udp(), Reason::Opening, 0);
+        node.expect("UDP", &udp(), Reason::NewFlow, 0);
+        counted = node.plane.counters.read(0).unwrap();
+        assert_eq!((counted.packets, counted.new_flows), (5, 2));
+        for packet in [tcp().ttl(1), udp().ttl(1), tcp().port(41_000).ttl(1)] {
+            node.rows(&[("dropped", packet.bytes(), Action::Drop, Reason::TtlExceeded, None)]);
+        }
+        assert_eq!(node.plane.counters.read(0).unwrap().packets, counted.packets);
+    }
+}
+
+/// A client may use one port for connections to two addresses; the backend can't tell the two apart.
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_flow_never_takes_over_the_replies_of_another() {
+    for transport in [Transport::Tcp(ACK), Transport::Udp] {
+        let mut node = Node::new(Method::Nat);
+        let other_service = SocketAddrV4::new([203, 0, 113, 11].into(), 80);
+        for protocol in [6, 17] {
+            node.listen(other_service, protocol, Method::Nat, TABLE, NO_TABLE);
+        }
+        let packet = request(transport);
+        node.send(&packet);
+        node.send(&packet);
+        let second = Packet { destination: other_service, ..packet.clone() };
+        for _ in 0..2 {
+            node.rows(&[("no way back", second.bytes(), Action::Drop, Reason::ReplyTaken, None)]);
+        }
+        node.expect_reply("goes to the first", &reply(&packet, 0));
+        assert_eq!(node.flows().len(), 2);
+        let elsewhere = delivered(&packet, Method::Nat, 0);
+        node.rows(&[("the first", packet.bytes(), Action::Transmit, Reason::Flow, Some(elsewhere))]);
+        assert_eq!(backend_address(0), reply(&packet, 0).source);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_port_that_was_used_towards_one_address_can_be_used_towards_another_once_that_connection_is_over() {
+    let ends: [(u8, u8); 2] = [(FIN | ACK, FIN | ACK), (RST, ACK)];
+    for (by_client, by_backend) in ends {
+        let mut node = Node::new(Method::Nat);
+        let other = SocketAddrV4::new([203, 0, 113, 11].into(), 80);
+        node.listen(other, 6, Method::Nat, TABLE, NO_TABLE);
+        let second = Packet { destination: other, ..tcp() };
+        let syn = second.flags(SYN);
+        node.expect("first", &tcp(), Reason::NewFlow, 0);
+        node.rows(&[("still open", syn.bytes(), Action::Drop, Reason::ReplyTaken, None)]);
+        node.expect("client ends", &tcp().flags(by_client), Reason::Flow, 0);
+        node.send(&reply(&tcp(), 0).flags(by_backend));
+
+        assert_eq!(node.send(&syn).reason, Reason::Opening);
+        for flags in [SYN | ACK, ACK] {
+            let seen = node.send(&reply(&second, 0).flags(flags));
+            assert_eq!((seen.reason, &seen.frame[26..30]), (Reason::Reply, &[203, 0, 113, 11][..]));
+            assert_ne!(node.send(&second).reason, Reason::ReplyTaken);
+        }
+        assert_eq!(node.flows().len(), 2);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_tunnel_flow_that_ends_takes_no_replies_from_a_nat_flow_to_the_same_backend() {
+    let mut node = Node::new(Method::Nat);
+    let tunnelled = SocketAddrV4::new([203, 0, 113, 11].into(), 80);
+    node.listen(tunnelled, 6, Method::Tunnel, TABLE, NO_TABLE);
+    node.listen(tunnelled, 17, Method::Tunnel, TABLE, NO_TABLE);
+    node.expect("nat", &tcp(), Reason::NewFlow, 0);
+    let second = Packet { destination: tunnelled, ..tcp() };
+    for (flags, reason) in
+        [(ACK, Reason::NewFlow), (FIN | ACK, Reason::Flow), (SYN, Reason::Opening), (ACK, Reason::NewFlow)]
+    {
+        assert_eq!(node.send(&second.flags(flags)).reason, reason);
+    }
+    node.expect_reply("nat", &reply(&tcp(), 0));
+    node.expect("half-open nat", &udp(), Reason::Opening, 0);
+    for _ in 0..2 {
+        node.send(&Packet { destination: tunnelled, ..udp() });
+    }
+    node.expect_reply("half-open nat", &reply(&udp(), 0));
+}
