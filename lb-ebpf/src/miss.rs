@@ -7,7 +7,7 @@
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::{Backend, SERVING};
-use lb_common::flow::{FlowValue, Half, VERSION};
+use lb_common::flow::{FlowValue, Half, SEEN_FIN, SEEN_RST, VERSION};
 use lb_common::hash::{flow_hash, table_entry};
 use lb_common::reason::Reason;
 use lb_common::service::{Method, NO_TABLE, ServiceValue};
@@ -119,8 +119,7 @@ fn forward_value(
 /// Remembers the flow where its first packets show that it should be.
 #[inline(always)]
 fn store(packet: &Packet, value: &mut FlowValue, known: bool, remember: bool) -> Result<Reason, Reason> {
-    // A bare SYN takes nothing away, and needs no look-up more: the backend itself refuses it.
-    if !packet.is_bare_syn() && reply_taken(packet, value) {
+    if reply_taken(packet, value) {
         return Err(Reason::ReplyTaken);
     }
     let opening = if packet.is_tcp() { packet.is_bare_syn() } else { !known };
@@ -155,17 +154,34 @@ fn store(packet: &Packet, value: &mut FlowValue, known: bool, remember: bool) ->
 }
 
 /// Whether the backend's replies to this client and port belong to a flow of another listen address. With one backend
-/// behind two addresses, a client that uses one port towards both makes two flows the backend cannot tell apart.
+/// behind two addresses, a client that uses one port towards both makes two flows the backend cannot tell apart. A flow
+/// that is over gives the replies up.
 #[inline(always)]
 fn reply_taken(packet: &Packet, value: &FlowValue) -> bool {
     if value.method != Method::Nat as u8 {
         return false;
     }
-    let Some(reply) = flows::get(&packet.key.other_half(value)) else {
+    let reply_key = packet.key.other_half(value);
+    let Some(reply) = flows::get(&reply_key) else {
         return false;
     };
     // SAFETY: an element of the flow table stays readable until this program ends.
-    unsafe { (*reply).address != packet.key.destination || (*reply).port != packet.key.destination_port }
+    let reply = unsafe { &*reply };
+    if reply.address == packet.key.destination && reply.port == packet.key.destination_port {
+        return false;
+    }
+    let forward_key = reply_key.other_half(reply);
+    let forward_phase = match flows::get(&forward_key) {
+        // SAFETY: as above.
+        Some(forward) => unsafe { (*forward).phase },
+        None => SEEN_RST,
+    };
+    let over = (reply.phase | forward_phase) & SEEN_RST != 0 || reply.phase & forward_phase & SEEN_FIN != 0;
+    if over {
+        flows::remove(&forward_key);
+        flows::remove(&reply_key);
+    }
+    !over
 }
 
 /// Both halves or none.
@@ -192,9 +208,7 @@ fn insert_half_open(packet: &Packet, value: &mut FlowValue, must: bool) -> Resul
     if value.method == Method::Nat as u8 {
         let other = packet.key.other_half(value);
         turn(packet, value);
-        if inserted.is_ok() {
-            inserted = half_open::insert(&other, value);
-        }
+        inserted = inserted.and_then(|()| half_open::insert(&other, value));
         turn_back(value, &other);
     }
     if inserted.is_err() && must { Err(Reason::FlowTableFull) } else { Ok(()) }

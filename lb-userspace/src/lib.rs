@@ -2,9 +2,14 @@
 
 pub mod cli;
 pub mod config;
+pub mod daemon;
 pub mod dataplane;
+pub mod desired;
 pub mod health;
 pub mod http;
 pub mod metrics;
+pub mod net;
+pub mod reconcile;
 pub mod sched;
 pub mod status;
+pub mod vrrp;

@@ -1,1 +1,129 @@
-fn main() {}
+//! The `evenkeel` command: arguments, log, exit code. 0 done, 1 wrong or failed, 2 usage.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::{Parser, Subcommand};
+use evenkeel::cli::{apply, check, decap, status};
+use evenkeel::daemon::{self, control};
+use evenkeel::vrrp::guard;
+use tracing_subscriber::EnvFilter;
+
+/// A layer-4 load balancer in XDP, with health checks and VRRP.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the daemon in the foreground
+    Run(RunArgs),
+    /// Read a configuration and report every mistake in it
+    Check(check::CheckArgs),
+    /// Have the running daemon take a configuration, all of it or nothing
+    Apply {
+        #[command(flatten)]
+        args: apply::ApplyArgs,
+        #[command(flatten)]
+        daemon: DaemonArgs,
+    },
+    /// Show services, backends, VRRP instances and why each is in its state
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        daemon: DaemonArgs,
+    },
+    /// On a backend without a tunnel device: remove IPIP headers in XDP until stopped
+    Decap(decap::DecapArgs),
+    /// Withdraws addresses when the daemon dies; the daemon starts it
+    #[command(name = guard::SUBCOMMAND, hide = true)]
+    Guard,
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    /// Configuration file
+    #[arg(long, default_value = "/etc/evenkeel/evenkeel.yaml")]
+    config: PathBuf,
+    /// Folder for pinned maps and links, on a bpf file system
+    #[arg(long, default_value = "/sys/fs/bpf/evenkeel")]
+    bpf_dir: PathBuf,
+    /// What to log: error, warn, info, debug or trace, also by module (`info,evenkeel::vrrp=debug`)
+    #[arg(long, env = "EVENKEEL_LOG", default_value = "info")]
+    log: String,
+    #[command(flatten)]
+    daemon: DaemonArgs,
+}
+
+#[derive(Debug, clap::Args)]
+struct DaemonArgs {
+    /// Folder of the daemon's control socket
+    #[arg(long, default_value = "/run/evenkeel")]
+    run_dir: PathBuf,
+}
+
+impl DaemonArgs {
+    fn socket(&self) -> PathBuf {
+        self.run_dir.join(control::SOCKET)
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("evenkeel: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(command: Command) -> anyhow::Result<ExitCode> {
+    match command {
+        Command::Run(args) => {
+            log(&args.log)?;
+            // Before any thread is started, and before anything is held that it should let go of.
+            let guard = guard::start()?;
+            let options =
+                daemon::Options { config: args.config, run_dir: args.daemon.run_dir, bpf_dir: args.bpf_dir };
+            runtime()?.block_on(daemon::run(options, guard))?;
+        }
+        Command::Check(args) => return Ok(check::run(&args)),
+        Command::Apply { args, daemon } => {
+            println!("{}", runtime()?.block_on(apply::run(&args, &daemon.socket()))?);
+        }
+        Command::Status { json, daemon } => {
+            runtime()?.block_on(status::run(&daemon.socket(), json))?;
+        }
+        Command::Decap(args) => {
+            let decap = decap::start(&args)?;
+            runtime()?.block_on(decap::wait(decap))?;
+        }
+        Command::Guard => {
+            log("info")?;
+            guard::run()?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Two threads: the daemon's task and its I/O. VRRP has threads of its own.
+fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")
+}
+
+fn log(filter: &str) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(filter).context("--log")?;
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    Ok(())
+}

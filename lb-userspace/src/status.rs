@@ -57,9 +57,13 @@ pub struct Instance {
     pub peer: Option<Peer>,
     /// Another node that claimed mastership while this node was master is heard from within the last down interval.
     pub second_master: bool,
+    /// Times that began.
+    pub second_masters: u64,
     pub addresses: Vec<String>,
     pub advertisements_sent: u64,
     pub advertisements_received: u64,
+    /// Those of them whose checksum covers the pseudo-header, as keepalived and FRR send by default.
+    pub pseudo_header_checksums: u64,
     /// Packets ignored, by reason.
     pub discarded: BTreeMap<String, u64>,
     /// Times each state was entered.

@@ -1,4 +1,7 @@
-//! What each command prints and does: one room a command.
+//! What each command takes, prints and does: one room a command.
 
+pub mod apply;
+pub mod check;
+pub mod decap;
 pub mod status;
 pub mod units;

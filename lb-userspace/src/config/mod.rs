@@ -1,3 +1,23 @@
 //! Configuration: YAML → [`model::Config`].
+//!
+//! ```text
+//! file ──load──► text ──yaml──► positioned tree ──parse──► model::Config
+//!                                   Host ─────────┘  └───► Mistakes, all at once
+//! ```
+//!
+//! Everything but [`load`] and [`Host::read`] is a plain function of its arguments.
 
+mod host;
+mod mistakes;
 pub mod model;
+mod parse;
+mod source;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use host::Host;
+pub use mistakes::{Mistake, Mistakes};
+pub use parse::parse;
+pub use source::load;

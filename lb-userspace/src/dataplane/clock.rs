@@ -20,10 +20,11 @@ pub enum ClockError {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Clock {
     jiffies_per_second: f64,
+    origin: Reading,
 }
 
 /// One reading of both clocks.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reading {
     pub jiffies: u64,
     pub nanoseconds: u64,
@@ -47,7 +48,15 @@ impl Clock {
         let distance = |hz: &&f64| ((*hz / measured).ln().abs() * 1e6) as u64;
         let jiffies_per_second =
             [100.0, 250.0, 300.0, 1000.0].iter().min_by_key(distance).copied().unwrap_or(1000.0);
-        Self { jiffies_per_second }
+        Self { jiffies_per_second, origin: last }
+    }
+
+    /// The low 32 bits of jiffies at a time of `CLOCK_MONOTONIC`: jiffies follow that clock
+    /// (`tick_do_update_jiffies64` in kernel/time/tick-sched.c).
+    #[must_use]
+    pub fn jiffies(&self, monotonic: Duration) -> u32 {
+        let passed = monotonic.saturating_sub(Duration::from_nanos(self.origin.nanoseconds));
+        (self.origin.jiffies + (passed.as_secs_f64() * self.jiffies_per_second) as u64) as u32
     }
 
     /// Time since `then`; both are the low 32 bits of jiffies. What lies in the future is now: the data plane may have
@@ -59,9 +68,7 @@ impl Clock {
     }
 }
 
-/// # Errors
-/// What the kernel refused.
-pub fn read(plane: &mut DataPlane) -> Result<Reading, ClockError> {
+fn read(plane: &mut DataPlane) -> Result<Reading, ClockError> {
     let packet = [0_u8; 64];
     let mut out = [0_u8; 64];
     let mut options = TestRunOptions::new();
@@ -88,8 +95,16 @@ mod tests {
     }
 
     #[test]
+    fn jiffies_follow_the_monotonic_clock() {
+        let first = Reading { jiffies: 10_000, nanoseconds: 1_000_000_000 };
+        let last = Reading { jiffies: 10_025, nanoseconds: 1_100_000_000 };
+        let clock = Clock::between(first, last);
+        assert_eq!(clock.jiffies(Duration::from_millis(2_100)), 10_275);
+    }
+
+    #[test]
     fn time_since_survives_the_wrap_of_jiffies_and_never_runs_backwards() {
-        let clock = Clock { jiffies_per_second: 250.0 };
+        let clock = Clock { jiffies_per_second: 250.0, origin: Reading { jiffies: 0, nanoseconds: 0 } };
         assert_eq!(clock.since(u32::MAX - 124, 125), Duration::from_secs(1));
         assert_eq!(clock.since(1000, 990), Duration::ZERO);
     }

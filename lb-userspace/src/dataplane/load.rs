@@ -3,10 +3,12 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use aya::programs::Xdp;
 use aya::programs::xdp::XdpLink;
 use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
 use thiserror::Error;
 
 use super::maps::{
@@ -107,6 +109,20 @@ impl DataPlane {
         };
         plane.program_named("evenkeel")?;
         Ok(plane)
+    }
+
+    /// Hands what the programs log to this process's log, once a second: they only log what should never happen. Call
+    /// it inside a tokio runtime.
+    pub fn log(&mut self) {
+        match EbpfLogger::init(&mut self.ebpf) {
+            Ok(mut logger) => drop(tokio::spawn(async move {
+                loop {
+                    logger.flush();
+                    tokio::time::sleep(Duration::from_secs(1)).await;
+                }
+            })),
+            Err(error) => tracing::warn!("what the XDP program logs is lost: {error}"),
+        }
     }
 
     /// A program of the object by its name, loaded if it was not yet.

@@ -5,10 +5,13 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lb_common::flow::{FlowKey, FlowValue};
+use lb_common::limits;
+use nix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
+pub use super::expiry::Pressure;
 use super::expiry::{self, Halves};
 use super::maps::{Flows, MapAccessError};
 
@@ -26,6 +29,14 @@ pub struct Census {
 }
 
 #[derive(Debug, Error)]
+enum SweepError {
+    #[error("no clock: {0}")]
+    Clock(#[from] nix::Error),
+    #[error(transparent)]
+    Map(#[from] MapAccessError),
+}
+
+#[derive(Debug, Error)]
 #[error("cannot start the thread that lets flows expire: {0}")]
 pub struct StartError(#[from] std::io::Error);
 
@@ -33,27 +44,24 @@ pub struct StartError(#[from] std::io::Error);
 /// one CPU.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Sweeps until nobody listens to the censuses any more. `now` reads the low 32 bits of jiffies.
+/// Sweeps until nobody listens to the censuses any more.
 ///
 /// # Errors
 /// The thread could not be started.
-pub fn start(
-    mut flows: Flows,
-    clock: Clock,
-    mut now: impl FnMut() -> Option<u32> + Send + 'static,
-    censuses: mpsc::Sender<Census>,
-) -> Result<(), StartError> {
+pub fn start(mut flows: Flows, clock: Clock, censuses: mpsc::Sender<Census>) -> Result<(), StartError> {
     thread::Builder::new().name("sweep".into()).spawn(move || {
+        let mut entries = 0;
         while !censuses.is_closed() {
             let started = Instant::now();
-            match now().map(|now| sweep(&mut flows, clock, now)) {
-                Some(Ok(census)) => {
+            let pressure = Pressure::of(entries, u64::from(limits::FLOWS));
+            match monotonic().and_then(|now| Ok(sweep(&mut flows, clock, clock.jiffies(now), pressure)?)) {
+                Ok(census) => {
+                    entries = census.entries;
                     if censuses.blocking_send(census).is_err() {
                         return;
                     }
                 }
-                Some(Err(error)) => tracing::warn!("flows do not expire: {error}"),
-                None => tracing::warn!("flows do not expire: the clock program can't run"),
+                Err(error) => tracing::warn!("flows do not expire: {error}"),
             }
             thread::sleep(INTERVAL.max(started.elapsed() * 20));
         }
@@ -61,12 +69,23 @@ pub fn start(
     Ok(())
 }
 
-fn sweep(flows: &mut Flows, clock: Clock, now: u32) -> Result<Census, MapAccessError> {
+fn monotonic() -> Result<Duration, SweepError> {
+    Ok(clock_gettime(ClockId::CLOCK_MONOTONIC)?.into())
+}
+
+/// # Errors
+/// The flow table could not be read or changed.
+pub fn sweep(
+    flows: &mut Flows,
+    clock: Clock,
+    now: u32,
+    pressure: Pressure,
+) -> Result<Census, MapAccessError> {
     let mut census = Census::default();
     let mut idle: Vec<FlowKey> = Vec::new();
     flows.for_each(|key, value| {
         census.entries += 1;
-        if expiry::may_expire(value, clock.since(value.last_seen, now)) {
+        if expiry::may_expire(value, clock.since(value.last_seen, now), pressure) {
             idle.push(*key);
         }
         if value.is_forward() {
@@ -82,7 +101,7 @@ fn sweep(flows: &mut Flows, clock: Clock, now: u32) -> Result<Census, MapAccessE
             continue;
         };
         let halves = Halves { this: value, other: other_half(flows, &key, &value)? };
-        if expiry::expired(&key, &halves, |then| clock.since(then, now)) {
+        if expiry::expired(&key, &halves, pressure, |then| clock.since(then, now)) {
             remove(flows, &key, &halves, &mut census)?;
         }
     }

@@ -209,6 +209,14 @@ fn advertisements(page: &mut Page, instances: &[Instance]) {
     counter("evenkeel_vrrp_advertisements_received_total", "Valid advertisements received.", |i| {
         i.advertisements_received
     });
+    counter(
+        "evenkeel_vrrp_pseudo_header_checksums_total",
+        "Valid advertisements whose checksum covers a pseudo-header.",
+        |i| i.pseudo_header_checksums,
+    );
+    counter("evenkeel_vrrp_second_masters_total", "Times another node claimed to be master too.", |i| {
+        i.second_masters
+    });
     let mut discarded = page.counter(
         "evenkeel_vrrp_discarded_total",
         "VRRP packets ignored, by reason.",

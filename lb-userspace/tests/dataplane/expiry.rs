@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use evenkeel::dataplane::clock::{self, Clock};
-use evenkeel::dataplane::sweep::{self, Census};
+use evenkeel::dataplane::clock::Clock;
+use evenkeel::dataplane::sweep::{self, Census, Pressure};
 use lb_common::reason::Reason;
 use lb_common::service::Method;
-use tokio::sync::mpsc;
+use nix::time::{ClockId, clock_gettime};
 
 use crate::fixture::{Action, Node, backend, reply, tcp, udp};
 use crate::packet::{ACK, FIN, Packet, RST};
@@ -14,12 +14,9 @@ use crate::packet::{ACK, FIN, Packet, RST};
 /// Sweeps once, as if this long had passed.
 fn sweep_after(node: &mut Node, silence: Duration) -> Census {
     let clock = Clock::measure(&mut node.plane).unwrap();
-    let now = clock::read(&mut node.plane).unwrap().jiffies as u32;
-    let second = (1..=1000).rev().find(|jiffies| clock.since(now, now + jiffies) <= Duration::from_secs(1));
-    let later = now + second.unwrap() * silence.as_secs() as u32;
-    let (sender, mut receiver) = mpsc::channel(1);
-    sweep::start(node.plane.flows.take().unwrap(), clock, move || Some(later), sender).unwrap();
-    receiver.blocking_recv().unwrap()
+    let monotonic = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
+    let mut flows = node.plane.flows.take().unwrap();
+    sweep::sweep(&mut flows, clock, clock.jiffies(monotonic + silence), Pressure::None).unwrap()
 }
 
 fn gone(node: &mut Node, packet: &Packet, number: u32) {

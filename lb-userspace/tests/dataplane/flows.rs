@@ -269,6 +269,31 @@ fn a_flow_never_takes_over_the_replies_of_another() {
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
+fn a_port_that_was_used_towards_one_address_can_be_used_towards_another_once_that_connection_is_over() {
+    let ends: [(u8, u8); 2] = [(FIN | ACK, FIN | ACK), (RST, ACK)];
+    for (by_client, by_backend) in ends {
+        let mut node = Node::new(Method::Nat);
+        let other = SocketAddrV4::new([203, 0, 113, 11].into(), 80);
+        node.listen(other, 6, Method::Nat, TABLE, NO_TABLE);
+        let second = Packet { destination: other, ..tcp() };
+        let syn = second.flags(SYN);
+        node.expect("first", &tcp(), Reason::NewFlow, 0);
+        node.rows(&[("still open", syn.bytes(), Action::Drop, Reason::ReplyTaken, None)]);
+        node.expect("client ends", &tcp().flags(by_client), Reason::Flow, 0);
+        node.send(&reply(&tcp(), 0).flags(by_backend));
+
+        assert_eq!(node.send(&syn).reason, Reason::Opening);
+        for flags in [SYN | ACK, ACK] {
+            let seen = node.send(&reply(&second, 0).flags(flags));
+            assert_eq!((seen.reason, &seen.frame[26..30]), (Reason::Reply, &[203, 0, 113, 11][..]));
+            assert_ne!(node.send(&second).reason, Reason::ReplyTaken);
+        }
+        assert_eq!(node.flows().len(), 2);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
 fn a_tunnel_flow_that_ends_takes_no_replies_from_a_nat_flow_to_the_same_backend() {
     let mut node = Node::new(Method::Nat);
     let tunnelled = SocketAddrV4::new([203, 0, 113, 11].into(), 80);

@@ -22,7 +22,8 @@ pub(crate) struct Tuple {
 struct Flow {
     method: Method,
     backend: u32,
-    ended: bool,
+    /// FIN and RST it has shown.
+    ended: u8,
     /// For a reply: what the client knows as the source, and the MAC addresses of the way back.
     reply: Option<(End, Mac, Mac)>,
 }
@@ -56,21 +57,20 @@ impl Model {
             return self.miss(&packet);
         };
         if let Some((end, to, from)) = flow.reply {
+            self.end(&packet.tuple, packet.flags);
             if packet.flags & RST != 0 {
-                self.end(&forward_of(&packet.tuple, end));
+                self.end(&forward_of(&packet.tuple, end), RST);
             }
             return leave(&packet, Reason::Reply, |frame| back(frame, &packet, end, to, from));
         }
-        if !self.serving[flow.backend as usize] || (flow.ended && packet.is_bare_syn()) {
+        if !self.serving[flow.backend as usize] || (flow.ended != 0 && packet.is_bare_syn()) {
             self.flows.remove(&packet.tuple);
             if flow.method == Method::Nat {
                 self.flows.remove(&reply_of(&packet.tuple, flow.backend));
             }
             return self.miss(&packet);
         }
-        if packet.flags & (FIN | RST) != 0 {
-            self.end(&packet.tuple);
-        }
+        self.end(&packet.tuple, packet.flags);
         if let Some(reply) = self.flows.get_mut(&reply_of(&packet.tuple, flow.backend))
             && flow.method == Method::Nat
         {
@@ -79,10 +79,28 @@ impl Model {
         leave(&packet, Reason::Flow, |frame| forth(frame, &packet, flow))
     }
 
-    fn end(&mut self, tuple: &Tuple) {
+    fn end(&mut self, tuple: &Tuple, flags: u8) {
         if let Some(flow) = self.flows.get_mut(tuple) {
-            flow.ended = true;
+            flow.ended |= flags & (FIN | RST);
         }
+    }
+
+    /// Whether another flow gets the replies; one that is over is forgotten.
+    fn reply_taken(&mut self, packet: &Parsed<'_>, reply: &Tuple) -> bool {
+        let Some(Flow { reply: Some((end, ..)), ended, .. }) = self.flows.get(reply).copied() else {
+            return self.flows.contains_key(reply);
+        };
+        if end == packet.tuple.destination {
+            return false;
+        }
+        let forward = forward_of(reply, end);
+        let by_client = self.flows.get(&forward).map_or(RST, |forward| forward.ended);
+        let over = (ended | by_client) & RST != 0 || ended & by_client & FIN != 0;
+        if over {
+            self.flows.remove(&forward);
+            self.flows.remove(reply);
+        }
+        !over
     }
 
     fn miss(&mut self, packet: &Parsed<'_>) -> (Reason, Option<Vec<u8>>) {
@@ -106,7 +124,7 @@ impl Model {
             return (Reason::NoBackend, None);
         };
         let moved = kept.is_none() && self.previous.is_some() && current != previous;
-        let flow = Flow { method, backend, ended: packet.flags & (FIN | RST) != 0, reply: None };
+        let flow = Flow { method, backend, ended: packet.flags & (FIN | RST), reply: None };
         match self.store(packet, flow, known.is_some(), moved) {
             Reason::ReplyTaken => (Reason::ReplyTaken, None),
             reason => leave(packet, reason, |frame| forth(frame, packet, flow)),
@@ -117,8 +135,7 @@ impl Model {
         let tcp = packet.tuple.protocol == 6;
         let nat = flow.method == Method::Nat;
         let reply = reply_of(&packet.tuple, flow.backend);
-        let of_another = |reply: &Flow| reply.reply.is_none_or(|(end, ..)| end != packet.tuple.destination);
-        if nat && !packet.is_bare_syn() && self.flows.get(&reply).is_some_and(of_another) {
+        if nat && self.reply_taken(packet, &reply) {
             return Reason::ReplyTaken;
         }
         let halves = |table: &mut BTreeMap<Tuple, Flow>| {

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use crate::shell::capture;
@@ -64,11 +65,15 @@ fn prefix(bed: &str) -> String {
     format!("ek-{bed}-")
 }
 
-/// Removes everything of the beds of this process.
+/// Removes everything of the beds of this process, which is about to exit.
 pub fn sweep_own() {
     let own = OWN.lock().unwrap_or_else(PoisonError::into_inner).clone();
     for bed in own {
         sweep(&bed);
+    }
+    // Nobody else will, and where process 1 does not either, they would stay as zombies.
+    while matches!(waitpid(None, Some(WaitPidFlag::WNOHANG)), Ok(status) if status != WaitStatus::StillAlive)
+    {
     }
 }
 

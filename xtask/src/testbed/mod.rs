@@ -17,6 +17,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use anyhow::{Context, Result, bail};
 use nix::fcntl::{Flock, FlockArg};
 
+use crate::interrupt;
+
 pub mod capture;
 pub mod cleanup;
 pub mod clients;
@@ -99,6 +101,8 @@ impl TestBed {
 
 impl Drop for TestBed {
     fn drop(&mut self) {
+        // After a signal the clean-up is another thread's, which ends the process; this waits for that.
+        let _one_at_a_time = interrupt::creating();
         cleanup::sweep(&self.name);
         cleanup::forget(&self.name);
     }

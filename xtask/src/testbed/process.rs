@@ -7,7 +7,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill, killpg};
+use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::wait::wait_for;
@@ -79,17 +79,6 @@ impl Process {
     /// It cannot be signalled.
     pub fn kill(&mut self) -> Result<()> {
         self.child.kill().with_context(|| format!("cannot kill {}", self.name))?;
-        self.child.wait().with_context(|| format!("cannot wait for {}", self.name))?;
-        Ok(())
-    }
-
-    /// `kill -9` for it and what it has started.
-    ///
-    /// # Errors
-    /// There is nothing left to kill.
-    pub fn kill_group(&mut self) -> Result<()> {
-        let pid = Pid::from_raw(i32::try_from(self.pid()).context("a process id beyond i32")?);
-        killpg(pid, Signal::SIGKILL).with_context(|| format!("cannot kill {}", self.name))?;
         self.child.wait().with_context(|| format!("cannot wait for {}", self.name))?;
         Ok(())
     }

@@ -5,7 +5,7 @@ use xtask::testbed::Capture;
 use xtask::testbed::data_centre::{DataCentre, Plan};
 
 use crate::support::{
-    A_WHILE, ONE_ARM_SERVICE, OneArm, assert_nothing_failed, assert_spread_over, data_centre,
+    A_WHILE, ONE_ARM_SERVICE, OneArm, assert_nothing_failed, assert_spread_over, data_centre, datagrams,
     kept_connections, large_answers, new_connections,
 };
 
@@ -39,11 +39,24 @@ fn two_arms_every_checksum_is_right_at_the_client_and_at_the_servers() -> Result
 fn one_arm_connections_of_every_kind_are_answered() -> Result<()> {
     let one_arm = OneArm::build("nat")?;
     let captures =
-        [&one_arm.client, &one_arm.servers[0].0].map(|host| Capture::start(host, "eth0", "tcp port 80"));
+        [&one_arm.client, &one_arm.servers[0].host].map(|host| Capture::start(host, "eth0", "tcp port 80"));
     let report = new_connections(&one_arm.client, ONE_ARM_SERVICE).stop_after(A_WHILE)?;
     assert_spread_over(&report, &["s1", "s2"])?;
     assert_nothing_failed(&kept_connections(&one_arm.client, ONE_ARM_SERVICE).stop_after(A_WHILE)?)?;
     assert_nothing_failed(&large_answers(&one_arm.client, ONE_ARM_SERVICE).stop_after(A_WHILE)?)?;
+    for capture in captures {
+        capture?.finish_with_good_checksums()?;
+    }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn one_arm_datagrams_spread_and_are_answered_with_good_checksums() -> Result<()> {
+    let one_arm = OneArm::build("nat")?;
+    let captures =
+        [&one_arm.client, &one_arm.servers[0].host].map(|host| Capture::start(host, "eth0", "udp port 53"));
+    assert_spread_over(&datagrams(&one_arm.client)?.stop_after(A_WHILE)?, &["s1", "s2"])?;
     for capture in captures {
         capture?.finish_with_good_checksums()?;
     }

@@ -1,15 +1,18 @@
 //! What the system tests share.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use xtask::testbed::clients::{Connections, HttpClient, Load, Report};
+use xtask::testbed::clients::{Connections, HttpClient, Load, Report, UdpClient};
 use xtask::testbed::data_centre::{DataCentre, Plan};
-use xtask::testbed::servers::Nginx;
+use xtask::testbed::servers::{Nginx, UdpNames};
 use xtask::testbed::{Host, Node, Segment, TestBed};
 
 pub(crate) const A_WHILE: Duration = Duration::from_secs(2);
+
+pub(crate) const ONE_ARM_SERVICE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::new(192, 0, 2, 10)), 80);
+pub(crate) const ONE_ARM_UDP: &str = "192.0.2.10:53";
 
 pub(crate) fn data_centre(plan: Plan) -> Result<DataCentre> {
     DataCentre::build(TestBed::for_test()?, plan, |_| {})
@@ -29,6 +32,12 @@ pub(crate) fn kept_connections(client: &Host, service: SocketAddr) -> Load {
 /// Clients that each ask for 200,000 bytes on one connection: segments as large as they come.
 pub(crate) fn large_answers(client: &Host, service: SocketAddr) -> Load {
     Load::start(client, 2, Duration::from_millis(2), || HttpClient::new(service, "/large", Connections::Kept))
+}
+
+/// Clients that ask for a name by UDP, from a port of their own for each datagram.
+pub(crate) fn datagrams(client: &Host) -> Result<Load> {
+    let service = ONE_ARM_UDP.parse()?;
+    Ok(Load::start(client, 2, Duration::from_millis(2), || UdpClient::new(service)))
 }
 
 pub(crate) fn assert_nothing_failed(report: &Report) -> Result<()> {
@@ -58,13 +67,17 @@ pub(crate) fn assert_spread_over(report: &Report, servers: &[&str]) -> Result<()
 pub(crate) struct OneArm {
     pub(crate) client: Host,
     pub(crate) node: Node,
-    pub(crate) servers: Vec<(Host, Nginx)>,
+    pub(crate) servers: Vec<Server>,
     _segment: Segment,
     _bed: TestBed,
 }
 
-pub(crate) const ONE_ARM_SERVICE: SocketAddr =
-    SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 10)), 80);
+/// nginx, and names by UDP.
+pub(crate) struct Server {
+    pub(crate) host: Host,
+    _nginx: Nginx,
+    _names: UdpNames,
+}
 
 impl OneArm {
     /// With `nat` the servers are on a network of their own, so that their answers come back through the node;
@@ -86,7 +99,9 @@ impl OneArm {
                 host.hold_virtual_address(&ONE_ARM_SERVICE.ip().to_string())?;
             }
             let nginx = Nginx::start(&host)?;
-            servers.push((host, nginx));
+            let own = format!("{network}.2{number}:53");
+            let names = UdpNames::start(&host, if forward == "nat" { &own } else { ONE_ARM_UDP })?;
+            servers.push(Server { host, _nginx: nginx, _names: names });
         }
 
         let host = bed.host("node")?;
@@ -98,7 +113,12 @@ impl OneArm {
                  listen: [{ONE_ARM_SERVICE}]\n    \
                  forward: {forward}\n    \
                  check: {{ tcp: {{}}, every: 500ms, timeout: 400ms }}\n    \
-                 backends: [{network}.21:80, {network}.22:80]\n"
+                 backends: [{network}.21:80, {network}.22:80]\n  \
+               - name: names\n    \
+                 listen: [{ONE_ARM_UDP}]\n    \
+                 protocol: udp\n    \
+                 forward: {forward}\n    \
+                 backends: [{network}.21:53, {network}.22:53]\n"
         );
         let mut node = Node::start(&host, &configuration)?;
         node.wait_until_backends_are_up()?;

@@ -3,7 +3,9 @@
 pub mod http;
 pub mod load;
 pub mod mysql;
+pub mod udp;
 
 pub use http::{Connections, HttpClient};
 pub use load::{Load, Report};
 pub use mysql::{MySqlClient, MySqlSession};
+pub use udp::UdpClient;

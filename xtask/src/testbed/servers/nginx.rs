@@ -11,7 +11,7 @@ use crate::testbed::{Host, Process, wait_for};
 #[derive(Debug)]
 pub struct Nginx {
     host: Host,
-    process: Option<Process>,
+    process: Process,
 }
 
 impl Nginx {
@@ -33,27 +33,19 @@ impl Nginx {
             process.still_runs()?;
             listens(host, 80)
         })?;
-        Ok(Self { host: host.clone(), process: Some(process) })
+        Ok(Self { host: host.clone(), process })
     }
 
-    /// Ends it, master and workers, as a crash of the machine would: nothing is said to its clients.
+    /// `kill -9`: the kernel closes its connections and refuses new ones.
     ///
     /// # Errors
     /// It has ended before.
     pub fn kill(&mut self) -> Result<()> {
-        self.process.take().context("nginx does not run")?.kill_group()?;
+        self.process.kill()?;
         let host = &self.host;
         wait_for("nginx to be gone", Duration::from_secs(20), || {
             Ok(listens(host, 80)?.is_none().then_some(()))
         })
-    }
-}
-
-impl Drop for Nginx {
-    fn drop(&mut self) {
-        if let Some(mut process) = self.process.take() {
-            let _ = process.kill_group();
-        }
     }
 }
 
@@ -63,11 +55,12 @@ pub(super) fn listens(host: &Host, port: u16) -> Result<Option<()>> {
     Ok(sockets.split_whitespace().any(|word| word.ends_with(&end)).then_some(()))
 }
 
-/// Connections are kept for as long as the client wants: a test decides when one ends.
+/// One process, so that killing it ends all of it. Connections are kept for as long as the client wants: a test
+/// decides when one ends.
 const CONFIGURATION: &str = r#"
 user root;
 daemon off;
-worker_processes 1;
+master_process off;
 pid nginx.pid;
 events { worker_connections 4096; }
 http {

@@ -1,0 +1,173 @@
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::super::model::{
+    Backend, Check, CheckKind, Config, ForwardingMethod, Instance, Interface, Metrics, Prefix, Priority,
+    Protocol, Scheduler, Service, Vrid, XdpMode,
+};
+use super::{COMPLETE, host, parse, read};
+
+fn socket(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn backend(address: &str, weight: u16) -> Backend {
+    Backend { address: socket(address), weight }
+}
+
+fn prefix(address: &str, length: u8) -> Prefix {
+    Prefix { address: address.parse().unwrap(), length }
+}
+
+#[test]
+fn every_key_reaches_the_model() {
+    let web = Service {
+        name: "web".into(),
+        listen: [socket("203.0.113.10:80"), socket("203.0.113.10:443")].into(),
+        protocol: Protocol::Tcp,
+        forward: ForwardingMethod::Nat,
+        scheduler: Scheduler::Maglev,
+        check: Some(Check {
+            kind: CheckKind::Http {
+                path: "/healthz".into(),
+                status: 204,
+                host: Some("www.example.com".into()),
+            },
+            every: Duration::from_secs(5),
+            timeout: Duration::from_millis(1500),
+            rise: 1,
+            fall: 4,
+        }),
+        backends: vec![backend("10.0.0.11:8080", 1), backend("10.0.0.12:8080", 2)],
+    };
+    let dns = Service {
+        name: "dns".into(),
+        listen: [socket("203.0.113.10:53")].into(),
+        protocol: Protocol::Udp,
+        forward: ForwardingMethod::Direct,
+        scheduler: Scheduler::Maglev,
+        check: Some(Check {
+            kind: CheckKind::Tcp,
+            every: Duration::from_secs(2),
+            timeout: Duration::from_secs(1),
+            rise: 2,
+            fall: 3,
+        }),
+        backends: vec![backend("10.0.0.21:53", 1), backend("10.0.0.22:53", 1), backend("10.0.0.23:53", 0)],
+    };
+    let expected = Config {
+        node: "lb-a".into(),
+        interfaces: vec![
+            Interface { name: "eth0".into(), mode: XdpMode::Auto },
+            Interface { name: "eth1".into(), mode: XdpMode::Native },
+        ],
+        metrics: Some(Metrics { listen: socket("127.0.0.1:9620") }),
+        vrrp: vec![Instance {
+            name: "outside".into(),
+            interface: "eth0".into(),
+            vrid: Vrid::new(51).unwrap(),
+            priority: Priority::new(150).unwrap(),
+            advertise: Duration::from_millis(500),
+            preempt: false,
+            addresses: vec![prefix("203.0.113.10", 24), prefix("203.0.113.11", 32)],
+        }],
+        services: vec![web, dns],
+    };
+    assert_eq!(read(COMPLETE).unwrap(), expected);
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let config = read(
+        "interfaces: [eth0]\nvrrp: [{ name: v, interface: eth1, vrid: 1, addresses: [192.0.2.1] }]\nservices: [{ name: s, \
+         listen: [192.0.2.1:80], forward: tunnel, backends: [10.0.0.1] }]\n",
+    )
+    .unwrap();
+    assert_eq!(config.node, "host-a");
+    assert_eq!(config.metrics, None);
+    assert_eq!(config.vrrp[0].priority.as_u8(), 100);
+    assert_eq!(config.vrrp[0].advertise, Duration::from_secs(1));
+    assert!(config.vrrp[0].preempt);
+    assert_eq!(config.services[0].protocol, Protocol::Tcp);
+    assert_eq!(config.services[0].check, None);
+    assert_eq!(config.services[0].backends, [backend("10.0.0.1:80", 1)]);
+}
+
+#[test]
+fn a_check_may_be_one_word_or_a_kind_without_settings() {
+    let check = |check: &str| {
+        let text = format!(
+            "interfaces: [eth0]\nservices: [{{ name: s, listen: 192.0.2.1:80, forward: nat, check: {check}, backends: \
+             [10.0.0.1:80] }}]\n"
+        );
+        read(&text).unwrap().services[0].check.clone().unwrap()
+    };
+    assert_eq!(check("tcp"), check("{ tcp: {} }"));
+    assert_eq!(check("tcp"), check("{ tcp: }"));
+    assert_eq!(check("http"), check("{ http: { path: /, status: 200 } }"));
+    assert_eq!(check("{ tcp: {}, every: 500ms }").timeout, Duration::from_millis(500));
+}
+
+#[test]
+fn a_node_of_vrrp_alone_needs_no_xdp_interface_and_lists_may_be_empty() {
+    let vrrp = "vrrp: [{ name: v, interface: eth0, vrid: 255, priority: 255, addresses: [192.0.2.1/32] }]\n";
+    assert_eq!(read(vrrp).unwrap().interfaces, []);
+    assert_eq!(read("interfaces: [eth0]\nservices: []\nvrrp: []\n").unwrap().services, []);
+}
+
+#[test]
+fn one_address_may_serve_tcp_and_udp_and_one_server_two_services() {
+    let text = "interfaces: [eth0]\nservices:\n\
+                - { name: a, listen: 192.0.2.1:53, protocol: tcp, forward: nat, backends: [10.0.0.1:53] }\n\
+                - { name: b, listen: 192.0.2.1:53, protocol: udp, forward: nat, backends: [10.0.0.1:53, 10.0.0.1:54] }\n";
+    assert_eq!(read(text).unwrap().services.len(), 2);
+}
+
+#[test]
+fn anchors_and_merge_keys_share_what_services_have_in_common() {
+    let text = "interfaces: [eth0]\nservices:\n\
+                - { name: a, listen: 192.0.2.1:80, forward: nat, check: &c { tcp: {}, every: 9s }, backends: &b \
+                [10.0.0.1:80] }\n\
+                - { name: b, listen: 192.0.2.2:80, forward: nat, check: { <<: *c, fall: 7 }, backends: *b }\n";
+    let services = read(text).unwrap().services;
+    assert_eq!(services[0].backends, services[1].backends);
+    let check = services[1].check.clone().unwrap();
+    assert_eq!((check.every, check.fall), (Duration::from_secs(9), 7));
+}
+
+#[test]
+fn a_long_comment_a_byte_order_mark_and_windows_lines_are_no_mistake() {
+    let comment = "# a line\n".repeat(500);
+    assert!(read(&format!("{comment}{COMPLETE}")).is_ok());
+    assert!(read(&format!("\u{feff}{COMPLETE}")).is_ok());
+    assert!(read(&COMPLETE.replace('\n', "\r\n")).is_ok());
+}
+
+#[test]
+fn the_examples_that_are_shipped_are_right() {
+    let nginx = include_str!("../../../../deploy/examples/nginx.yaml");
+    let mysql = include_str!("../../../../deploy/examples/mysql.yaml");
+    for (file, text) in [("nginx.yaml", nginx), ("mysql.yaml", mysql)] {
+        let config = parse(text, file, &host()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert_eq!(config.vrrp.len(), 2, "{file}");
+        assert!(!config.services.is_empty(), "{file}");
+    }
+}
+
+#[test]
+fn the_examples_of_the_reference_are_right() {
+    let reference = include_str!("../../../../docs/configuration.md");
+    let examples: Vec<&str> =
+        reference.split("```").filter_map(|block| block.strip_prefix("yaml\n")).collect();
+    let (checks, sections): (Vec<&str>, Vec<&str>) =
+        examples.iter().partition(|block| block.starts_with("check:"));
+    let config = read(&sections.concat()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+    assert_eq!((config.interfaces.len(), config.vrrp.len(), config.services.len()), (2, 1, 1));
+    for check in checks.concat().lines() {
+        let text = format!(
+            "interfaces: [eth0]\nservices:\n- name: s\n  listen: 192.0.2.1:80\n  forward: nat\n  backends: [10.0.0.1:80]\n  \
+             {check}\n"
+        );
+        assert!(read(&text).is_ok(), "{check}");
+    }
+}

@@ -1,0 +1,276 @@
+//! The daemon: one task that owns all state. Drivers tell it of the world by channels, and it alone changes the maps.
+//!
+//! ```text
+//! signals, file saved, control socket ─┐
+//! probe reports ───────────────────────┤
+//! VRRP events ─────────────────────────┼──► Daemon (one task) ──► checks, instances, forwarding
+//! ways to the backends ────────────────┤
+//! flow censuses ───────────────────────┤
+//! once a second ───────────────────────┘
+//! ```
+//!
+//! Nothing here may take long: a reload reads one file and writes some maps. VRRP instances run on threads of their own
+//! and do not notice.
+
+mod checks;
+pub mod control;
+mod forwarding;
+mod instances;
+mod reload;
+mod snapshot;
+mod watch;
+
+use std::collections::BTreeSet;
+use std::fs::{self, DirBuilder, File};
+use std::io;
+use std::net::IpAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant, SystemTime};
+
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch as watch_channel};
+use tokio::task::JoinHandle;
+
+use crate::config::model::Config;
+use crate::config::{self, Host};
+use crate::dataplane::clock::{Clock, ClockError};
+use crate::dataplane::sweep::{self, Census};
+use crate::dataplane::{DataPlane, LoadError};
+use crate::desired::{Desired, desired};
+use crate::health::Report;
+use crate::net::ways::{self, Ways};
+use crate::vrrp;
+use crate::vrrp::guard::Guard;
+use checks::Checks;
+use control::Command;
+use forwarding::Forwarding;
+use instances::Instances;
+use reload::{ReloadError, Reloads};
+
+/// Where the daemon finds and keeps its things.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub config: PathBuf,
+    /// Control socket and lock.
+    pub run_dir: PathBuf,
+    /// Pinned maps and links, on a bpf file system.
+    pub bpf_dir: PathBuf,
+}
+
+#[derive(Debug, Error)]
+pub enum RunError {
+    #[error("cannot use {}: {source}", path.display())]
+    RunDirectory {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("another evenkeel runs with {}", .0.display())]
+    AlreadyRunning(PathBuf),
+    #[error(transparent)]
+    Configuration(#[from] ReloadError),
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    #[error(transparent)]
+    Clock(#[from] ClockError),
+    #[error(transparent)]
+    Sweep(#[from] sweep::StartError),
+    #[error(transparent)]
+    Control(#[from] control::SocketError),
+    #[error("cannot follow routes and neighbours: {0}")]
+    Netlink(#[source] io::Error),
+    #[error("cannot take signals: {0}")]
+    Signals(#[source] io::Error),
+}
+
+/// Reports and events waiting for the daemon's task.
+const WAITING: usize = 1024;
+/// Puts back what somebody else changed, and follows what changes with time.
+const SWEEP: Duration = Duration::from_secs(1);
+/// An editor writes a file in several steps.
+const SAVE_SETTLES: Duration = Duration::from_millis(100);
+
+pub(crate) struct Daemon {
+    options: Options,
+    started_at: SystemTime,
+    config: Config,
+    forwarding: Forwarding,
+    checks: Checks,
+    instances: Instances,
+    reloads: Reloads,
+    metrics: Option<JoinHandle<()>>,
+    commands: mpsc::Sender<Command>,
+    destinations: watch_channel::Sender<BTreeSet<IpAddr>>,
+    /// Until then the maps stay as an earlier daemon left them, unless every check has had its first answer.
+    patient_until: Instant,
+}
+
+/// What the drivers say.
+struct Inbox {
+    commands: mpsc::Receiver<Command>,
+    reports: mpsc::Receiver<Report>,
+    events: mpsc::Receiver<vrrp::Event>,
+    ways: mpsc::Receiver<Ways>,
+    censuses: mpsc::Receiver<Census>,
+}
+
+/// Runs until SIGTERM or SIGINT. The program stays attached and flows stay in place, for the daemon that comes next.
+///
+/// # Errors
+/// What kept it from starting; once it runs, trouble is logged and shown in the status.
+pub async fn run(options: Options, guard: Guard) -> Result<(), RunError> {
+    let _lock = lock(&options.run_dir)?;
+    let host = Host::read().map_err(ReloadError::Host)?;
+    let config = config::load(&options.config, &host).map_err(ReloadError::Mistakes)?;
+    let (mut daemon, inbox) = start(options, guard)?;
+    let slowest = config.services.iter().filter_map(|s| Some(s.check.as_ref()?.timeout)).max();
+    daemon.patient_until = Instant::now() + slowest.unwrap_or_default() + SWEEP;
+    daemon.configure(config).await?;
+    control::serve(&daemon.options.run_dir, daemon.commands.clone())?;
+    tracing::info!("running: {}", reload::summary(&daemon.config));
+    daemon.serve(inbox).await?;
+    tracing::info!("stopping: giving addresses away; the program stays attached");
+    daemon.instances.stop().await;
+    Ok(())
+}
+
+/// Loads the program over what an earlier daemon left, and starts the drivers.
+fn start(options: Options, guard: Guard) -> Result<(Daemon, Inbox), RunError> {
+    let mut plane = DataPlane::load(&options.bpf_dir)?;
+    let clock = Clock::measure(&mut plane)?;
+    plane.log();
+    let (commands, command_inbox) = mpsc::channel(control::WAITING);
+    let (reports, report_inbox) = mpsc::channel(WAITING);
+    let (events, event_inbox) = mpsc::channel(WAITING);
+    let (found, way_inbox) = mpsc::channel(1);
+    let (censuses, census_inbox) = mpsc::channel(1);
+    let (destinations, wanted) = watch_channel::channel(BTreeSet::new());
+    if let Some(flows) = plane.flows.take() {
+        sweep::start(flows, clock, censuses)?;
+    }
+    ways::start(wanted, found).map_err(RunError::Netlink)?;
+    let now = SystemTime::now();
+    let daemon = Daemon {
+        started_at: now,
+        config: Config {
+            node: String::new(),
+            interfaces: Vec::new(),
+            metrics: None,
+            vrrp: Vec::new(),
+            services: Vec::new(),
+        },
+        forwarding: Forwarding::new(plane),
+        checks: Checks::new(reports),
+        instances: Instances::new(guard, events),
+        reloads: Reloads::new(options.config.display().to_string(), now),
+        metrics: None,
+        commands,
+        destinations,
+        patient_until: Instant::now(),
+        options,
+    };
+    let inbox = Inbox {
+        commands: command_inbox,
+        reports: report_inbox,
+        events: event_inbox,
+        ways: way_inbox,
+        censuses: census_inbox,
+    };
+    Ok((daemon, inbox))
+}
+
+impl Daemon {
+    async fn serve(&mut self, mut inbox: Inbox) -> Result<(), RunError> {
+        let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
+        let mut hangup = signal(SignalKind::hangup()).map_err(RunError::Signals)?;
+        let (saved, mut save_inbox) = mpsc::channel(1);
+        let _watch = watch::start(&self.options.config, saved).inspect_err(|error| {
+            tracing::warn!("a save of the configuration is not noticed: {error}; use `evenkeel apply`");
+        });
+        let mut sweep = tokio::time::interval(SWEEP);
+        sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => return Ok(()),
+                _ = interrupt.recv() => return Ok(()),
+                _ = hangup.recv() => drop(self.reload(None).await),
+                Some(()) = save_inbox.recv() => {
+                    tokio::time::sleep(SAVE_SETTLES).await;
+                    let _ = save_inbox.try_recv();
+                    drop(self.reload(None).await);
+                }
+                Some(command) = inbox.commands.recv() => self.handle_command(command).await,
+                Some(report) = inbox.reports.recv() => self.handle_report(&report),
+                Some(event) = inbox.events.recv() => tracing::debug!(?event, "VRRP"),
+                Some(ways) = inbox.ways.recv() => {
+                    if self.forwarding.handle_ways(ways) {
+                        self.reconcile();
+                    }
+                }
+                Some(census) = inbox.censuses.recv() => self.forwarding.handle_census(census),
+                _ = sweep.tick() => self.sweep(),
+            }
+        }
+    }
+
+    fn sweep(&mut self) {
+        let interfaces = self.config.interfaces.clone();
+        self.forwarding.follow_interfaces(&interfaces);
+        self.reconcile();
+        self.destinations.send_if_modified(|known| {
+            let wanted = self.forwarding.destinations(&self.config);
+            let changed = *known != wanted;
+            *known = wanted;
+            changed
+        });
+    }
+
+    async fn handle_command(&mut self, command: Command) {
+        // Whoever asked may have gone meanwhile.
+        match command {
+            Command::Status(answer) => match self.status() {
+                Ok(status) => drop(answer.send(Box::new(status))),
+                Err(error) => tracing::error!("no status: {error}"),
+            },
+            Command::Apply(apply, answer) => drop(answer.send(self.reload(apply).await)),
+        }
+    }
+
+    fn handle_report(&mut self, report: &Report) {
+        if self.checks.handle_report(report, Instant::now()) {
+            self.reconcile();
+        }
+    }
+
+    fn desired(&self, config: &Config) -> Desired {
+        desired(config, |service, backend| self.checks.state(service, backend), self.forwarding.ways())
+    }
+
+    /// Brings the maps to what configuration and health ask for. Right after the start an earlier daemon's maps are left
+    /// alone until the checks have spoken: it knew which backends were up.
+    fn reconcile(&mut self) {
+        let now = Instant::now();
+        if now < self.patient_until && (self.checks.undecided() || self.forwarding.ways().is_empty()) {
+            return;
+        }
+        let desired = self.desired(&self.config);
+        if let Err(error) = self.forwarding.reconcile(&desired, now) {
+            tracing::error!("the maps are not as they should be: {error}; trying again");
+        }
+    }
+}
+
+/// The run directory, for root only, with a lock that lasts as long as the file is open.
+fn lock(directory: &Path) -> Result<File, RunError> {
+    let failed = |source| RunError::RunDirectory { path: directory.to_owned(), source };
+    DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    let file = File::create(directory.join("lock")).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(fs::TryLockError::WouldBlock) => Err(RunError::AlreadyRunning(directory.to_owned())),
+        Err(fs::TryLockError::Error(source)) => Err(failed(source)),
+    }
+}

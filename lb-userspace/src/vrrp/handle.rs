@@ -1,0 +1,125 @@
+//! Starts and stops an instance, and what the daemon holds of it.
+
+use std::future::Future;
+use std::io;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::driver::{Driver, wanted_of};
+use super::guard::Guard;
+use super::keeper::Keeper;
+use super::log::flushed;
+use super::machine::{Peer, Reason};
+use super::report::{Reader, Report};
+use super::{realtime, socket};
+use crate::config::model;
+use crate::status::{self, InstanceState};
+
+/// Configurations that can wait; the driver takes each at once.
+const COMMANDS: usize = 8;
+/// For the addresses to be gone after a stop, beyond the two seconds that the machine may wait for its successor.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
+
+/// What happened in an instance, as it happens and best effort; the snapshot is the truth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    Transition {
+        instance: String,
+        from: InstanceState,
+        to: InstanceState,
+        reason: Reason,
+    },
+    /// Another node claims to be master while this one is; once for each time that begins.
+    SecondMaster {
+        instance: String,
+        peer: Peer,
+    },
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error("instance {instance}: cannot open a VRRP socket: {source}; run as root or grant CAP_NET_RAW")]
+    Socket { instance: String, source: io::Error },
+    #[error("instance {instance}: cannot start a thread: {source}")]
+    Thread { instance: String, source: io::Error },
+}
+
+/// A running instance. Dropping it stops the instance, without waiting for the addresses to be gone.
+#[derive(Debug)]
+pub struct Handle {
+    name: String,
+    commands: mpsc::Sender<model::Instance>,
+    reader: Reader,
+    released: oneshot::Receiver<()>,
+}
+
+/// Starts an instance on two threads of its own, in the caller's network namespace. An interface that is missing or
+/// down is no error: the instance says so and waits for it.
+///
+/// # Errors
+/// Without the right to open a raw socket, or when a thread cannot be started.
+pub fn spawn(
+    instance: model::Instance,
+    guard: Guard,
+    events: mpsc::Sender<Event>,
+) -> Result<Handle, StartError> {
+    let name = instance.name.clone();
+    socket::open_raw().map_err(|source| StartError::Socket { instance: name.clone(), source })?;
+    let (commands, command_receiver) = mpsc::channel(COMMANDS);
+    let (wanted, wanted_receiver) = watch::channel(wanted_of(&instance));
+    let (seen, seen_receiver) = watch::channel(None);
+    let (release, released) = oneshot::channel();
+    let (report, reader) = Report::new(&instance);
+
+    let keeper = Keeper::new(name.clone(), instance.interface.clone(), guard, wanted_receiver, seen);
+    let driver = Driver::new(instance, report, command_receiver, seen_receiver, wanted, events);
+    let thread_error = |source| StartError::Thread { instance: name.clone(), source };
+    // If the second thread fails to start, dropping the driver's ends lets the first one finish.
+    run_on_thread(format!("keeper {name}"), async move {
+        keeper.run().await;
+        let _ = release.send(());
+    })
+    .map_err(thread_error)?;
+    run_on_thread(format!("vrrp {name}"), driver.run()).map_err(thread_error)?;
+    Ok(Handle { name, commands, reader, released })
+}
+
+fn run_on_thread(thread: String, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    std::thread::Builder::new().name(thread).spawn(move || {
+        realtime::enter();
+        runtime.block_on(task);
+    })?;
+    Ok(())
+}
+
+impl Handle {
+    /// As of the last event; never keeps the instance waiting.
+    #[must_use]
+    pub fn snapshot(&self) -> status::Instance {
+        self.reader.snapshot()
+    }
+
+    /// Changes priority, interval, preemption, name or addresses in place, without delaying or repeating an
+    /// advertisement. Another interface or VRID is another instance: stop this one and start that.
+    pub fn reconfigure(&self, instance: model::Instance) {
+        if self.commands.try_send(instance).is_err() {
+            tracing::error!(instance = self.name, "the instance does not answer: its configuration stays");
+        }
+    }
+
+    /// Tells the other nodes that this one stops, serves on until one of them is master, at most one interval and two
+    /// seconds, releases the addresses, and waits for all that.
+    pub async fn stop(self) {
+        let Self { name, commands, released, .. } = self;
+        drop(commands);
+        let ended = async {
+            let _ = released.await;
+            flushed().await;
+        };
+        if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
+            tracing::error!(instance = name, "its addresses were not released in {STOP_LIMIT:?}");
+        }
+    }
+}

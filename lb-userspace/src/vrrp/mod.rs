@@ -1,0 +1,34 @@
+//! VRRP version 3 over IPv4 (RFC 9568): who holds the virtual addresses.
+//!
+//! ```text
+//!            adverts                      wanted (hold? which?)
+//! network ◄─────────► driver ── machine ─────────────────────► keeper ──► addresses, gratuitous ARP
+//!                       ▲  │                interface up/down     │
+//!                       │  └──────────────◄─────────────────────  ├──► guard process (outlives us)
+//!              daemon: reconfigure, stop, snapshot, events        └──► netlink
+//! ```
+//!
+//! Each instance has two threads of its own, `driver` for adverts and timers and `keeper` for netlink, so that an advert
+//! never waits for the kernel's routing lock. Both are level-triggered on each other's latest word.
+
+mod actions;
+mod backup;
+mod driver;
+pub mod guard;
+mod handle;
+mod keeper;
+mod log;
+pub mod machine;
+mod realtime;
+mod reason;
+mod report;
+mod socket;
+pub mod wire;
+
+#[cfg(test)]
+mod machine_tests;
+#[cfg(test)]
+mod simulation;
+
+pub use handle::{Event, Handle, StartError, spawn};
+pub use reason::Reason;

@@ -1,0 +1,256 @@
+//! Hosts as network namespaces on one bridge, each able to run an instance, keepalived, or a process to be killed.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+use evenkeel::config::model::{Instance, Prefix, Priority, Vrid};
+use evenkeel::status::{self, InstanceState};
+use evenkeel::vrrp::{self, Event, Handle, guard};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::sync::mpsc;
+
+pub(crate) const VIRTUAL: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
+pub(crate) const LENGTH: u8 = 24;
+pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
+/// Tells the test binary, started again, what to be.
+pub(crate) const ROLE: &str = "EVENKEEL_TEST_ROLE";
+/// Far beyond what anything here takes, for a machine under load.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// A shared segment with hosts 203.0.113.1, .2, … on it, each with an `eth0`.
+pub(crate) struct Lab {
+    switch: Namespace,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) folder: tempfile::TempDir,
+}
+
+pub(crate) struct Host {
+    namespace: Namespace,
+    pub(crate) address: Ipv4Addr,
+}
+
+struct Namespace(String);
+
+impl Namespace {
+    fn new(what: &str) -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let namespace = Self(format!("evenkeel-{}-{number}-{what}", std::process::id()));
+        ip(&["netns", "add", &namespace.0]);
+        namespace
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
+}
+
+impl Lab {
+    pub(crate) fn new(hosts: u8) -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "needs root: run it by `cargo xtask test`");
+        let switch = Namespace::new("switch");
+        ip(&["-n", &switch.0, "link", "add", "switch", "type", "bridge"]);
+        ip(&["-n", &switch.0, "link", "set", "switch", "up"]);
+        let folder = tempfile::tempdir().unwrap();
+        let mut lab = Self { switch, hosts: Vec::new(), folder };
+        for number in 1..=hosts {
+            let namespace = Namespace::new(&format!("host{number}"));
+            lab.hosts.push(Host { namespace, address: Ipv4Addr::new(203, 0, 113, number) });
+            lab.plug_in(usize::from(number) - 1);
+        }
+        lab
+    }
+
+    /// Gives a host its `eth0`, connected to the switch.
+    pub(crate) fn plug_in(&self, host: usize) {
+        let (host, port) = (&self.hosts[host], format!("port{host}"));
+        let (namespace, switch) = (&host.namespace.0, &self.switch.0);
+        ip(&["-n", switch, "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", namespace]);
+        ip(&["-n", switch, "link", "set", &port, "master", "switch", "up"]);
+        host.ip(&["address", "add", &format!("{}/{LENGTH}", host.address), "dev", "eth0"]);
+        host.ip(&["link", "set", "eth0", "up"]);
+    }
+
+    pub(crate) fn holders(&self) -> Vec<usize> {
+        (0..self.hosts.len()).filter(|&host| self.hosts[host].holds(VIRTUAL)).collect()
+    }
+
+    pub(crate) fn wait_for_holder(&self, host: usize) {
+        eventually(&format!("host {host} alone holds {VIRTUAL}"), || self.holders() == [host]);
+    }
+}
+
+impl Host {
+    pub(crate) fn ip(&self, arguments: &[&str]) {
+        ip(&[&["-n", &self.namespace.0], arguments].concat());
+    }
+
+    pub(crate) fn holds(&self, address: Ipv4Addr) -> bool {
+        let output =
+            Command::new("ip").args(["-n", &self.namespace.0, "-o", "-4", "address"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().contains(&format!("inet {address}/"))
+    }
+
+    /// Does something in the host's network, on a thread of its own; threads and processes started there stay there.
+    pub(crate) fn run<T: Send>(&self, what: impl FnOnce() -> T + Send) -> T {
+        let path = format!("/run/netns/{}", self.namespace.0);
+        let inside = || {
+            let file = std::fs::File::open(path).unwrap();
+            nix::sched::setns(file, nix::sched::CloneFlags::CLONE_NEWNET).unwrap();
+            what()
+        };
+        std::thread::scope(|scope| scope.spawn(inside).join().unwrap())
+    }
+
+    pub(crate) fn start(&self, instance: Instance) -> Running {
+        let (events, received) = mpsc::channel(64);
+        let handle = self.run(|| vrrp::spawn(instance, start_guard(), events).unwrap());
+        Running { handle, events: received }
+    }
+
+    /// This binary again, in a role, in the host's network.
+    pub(crate) fn start_role(&self, role: &str) -> Process {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace.0]);
+        command.args(role_arguments(role)).stdin(Stdio::piped()).stdout(Stdio::null());
+        Process(command.spawn().unwrap())
+    }
+
+    pub(crate) fn signal_all_but(&self, spared: &Process, signal: Signal) {
+        let output = Command::new("ip").args(["netns", "pids", &self.namespace.0]).output().unwrap();
+        let pids = String::from_utf8(output.stdout).unwrap();
+        let others = pids.lines().map(|pid| Pid::from_raw(pid.parse().unwrap()));
+        let others: Vec<_> = others.filter(|&pid| pid != spared.pid()).collect();
+        assert!(!others.is_empty(), "a guard runs");
+        others.into_iter().for_each(|pid| kill(pid, signal).unwrap());
+    }
+
+    pub(crate) fn start_keepalived(&self, lab: &Lab, priority: u8) -> Process {
+        let path = |name: &str| lab.folder.path().join(name).to_str().unwrap().to_owned();
+        let configuration = format!(
+            "global_defs {{\n vrrp_version 3\n}}\n\
+             vrrp_instance outside {{\n state BACKUP\n interface eth0\n virtual_router_id 51\n \
+             priority {priority}\n advert_int 0.1\n virtual_ipaddress {{\n {VIRTUAL}/{LENGTH}\n }}\n}}\n"
+        );
+        std::fs::write(path("keepalived.conf"), configuration).unwrap();
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace.0, "keepalived", "--dont-fork", "--log-console"]);
+        command.args(["--use-file", &path("keepalived.conf"), "--pid", &path("pid")]);
+        command.args(["--vrrp_pid", &path("vrrp.pid"), "--checkers_pid", &path("checkers.pid")]);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Process(command.spawn().expect("keepalived is installed"))
+    }
+}
+
+pub(crate) fn instance(priority: u8) -> Instance {
+    Instance {
+        name: "outside".to_owned(),
+        interface: "eth0".to_owned(),
+        vrid: Vrid::new(51).unwrap(),
+        priority: Priority::new(priority).unwrap(),
+        advertise: INTERVAL,
+        preempt: true,
+        addresses: vec![Prefix { address: IpAddr::V4(VIRTUAL), length: LENGTH }],
+    }
+}
+
+pub(crate) fn start_guard() -> guard::Guard {
+    let mut arguments = role_arguments("guard").into_iter().map(Into::into);
+    let program = arguments.next().unwrap();
+    guard::start_program(std::path::PathBuf::from(program), arguments.collect()).unwrap()
+}
+
+/// `env ROLE=… this-binary`, run so that only the entrance for roles runs.
+fn role_arguments(role: &str) -> Vec<String> {
+    let binary = std::env::current_exe().unwrap().to_str().unwrap().to_owned();
+    let role = format!("{ROLE}={role}");
+    ["/usr/bin/env", &role, &binary, "--ignored", "--exact", "role", "--nocapture"]
+        .map(str::to_owned)
+        .to_vec()
+}
+
+pub(crate) struct Running {
+    pub(crate) handle: Handle,
+    events: mpsc::Receiver<Event>,
+}
+
+impl Running {
+    pub(crate) fn status(&self) -> status::Instance {
+        self.handle.snapshot()
+    }
+
+    /// Waits for the instance to enter a state; returns the reason.
+    pub(crate) fn wait_for(&mut self, state: InstanceState) -> String {
+        let entered = async {
+            loop {
+                match self.events.recv().await.expect("the instance runs") {
+                    Event::Transition { to, reason, .. } if to == state => return reason.to_string(),
+                    Event::Transition { .. } | Event::SecondMaster { .. } => {}
+                }
+            }
+        };
+        runtime()
+            .block_on(async { tokio::time::timeout(LIMIT, entered).await })
+            .unwrap_or_else(|_| panic!("never {state:?}: {:?}", self.handle.snapshot()))
+    }
+
+    pub(crate) fn stop(self) {
+        runtime().block_on(self.handle.stop());
+    }
+
+    pub(crate) fn assert_nothing_ignored(&self) {
+        let status = self.status();
+        assert!(status.discarded.values().all(|&count| count == 0), "{:?}", status.discarded);
+    }
+}
+
+/// A process that ends with the test.
+pub(crate) struct Process(Child);
+
+impl Process {
+    /// Asks for an orderly end and waits for it.
+    pub(crate) fn terminate(mut self) {
+        kill(self.pid(), Signal::SIGTERM).unwrap();
+        self.0.wait().unwrap();
+    }
+
+    pub(crate) fn kill(mut self) {
+        self.0.kill().unwrap();
+        self.0.wait().unwrap();
+    }
+
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.0.id()).unwrap())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if let Ok(None) = self.0.try_wait() {
+            let _ = kill(self.pid(), Signal::SIGTERM);
+            let _ = self.0.wait();
+        }
+    }
+}
+
+pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
+    let deadline = Instant::now() + LIMIT;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {LIMIT:?}: {what}");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+}
+
+fn ip(arguments: &[&str]) {
+    let output = Command::new("ip").args(arguments).output().expect("iproute2 is installed");
+    assert!(output.status.success(), "ip {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+}

@@ -1,0 +1,274 @@
+//! Instances in network namespaces: with each other, with real keepalived, and against what hosts do to them.
+#![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
+
+mod lab;
+
+use std::io::Read;
+use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+
+use evenkeel::config::model::{Instance, Prefix, Vrid};
+use evenkeel::status::InstanceState::{Backup, Fault, Master};
+use evenkeel::vrrp::wire::{self, Advert, Checksum};
+use evenkeel::vrrp::{guard, spawn};
+use nix::sys::signal::Signal;
+use socket2::{Domain, Protocol, Socket, Type};
+
+use lab::{INTERVAL, LENGTH, Lab, VIRTUAL, eventually, instance, start_guard};
+
+/// Not a test: what this binary does when it is started again in a role, or nothing.
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn role() {
+    match std::env::var(lab::ROLE).as_deref() {
+        Ok("guard") => guard::run().unwrap(),
+        Ok("node") => {
+            let (events, _received) = tokio::sync::mpsc::channel(1);
+            let _handle = spawn(instance(100), start_guard(), events).unwrap();
+            // Until killed, or until the test that started it is gone.
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+        }
+        _ => {}
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn the_higher_priority_holds_the_address_the_other_takes_over_at_a_stop_and_gives_it_back() {
+    let lab = Lab::new(2);
+    let mut high = lab.hosts[0].start(instance(150));
+    let mut low = lab.hosts[1].start(instance(100));
+    high.wait_for(Master);
+    lab.wait_for_holder(0);
+    eventually("the backup has heard the master", || low.status().peer.is_some());
+    assert_eq!((high.status().state, low.status().state), (Master, Backup));
+    high.assert_nothing_ignored();
+
+    high.stop();
+    assert_eq!(low.wait_for(Master), "203.0.113.1 stopped");
+    lab.wait_for_holder(1);
+
+    let mut high = lab.hosts[0].start(instance(150));
+    assert_eq!(high.wait_for(Master), "203.0.113.2 is master with priority 100, ours is 150");
+    assert_eq!(low.wait_for(Backup), "203.0.113.1 has priority 150, ours is 100");
+    lab.wait_for_holder(0);
+    high.assert_nothing_ignored();
+    low.assert_nothing_ignored();
+    low.stop();
+    high.stop();
+    assert!(lab.holders().is_empty());
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_master_that_loses_its_link_is_succeeded_and_says_why() {
+    let lab = Lab::new(2);
+    let mut high = lab.hosts[0].start(instance(150));
+    let mut low = lab.hosts[1].start(instance(100));
+    high.wait_for(Master);
+    eventually("the backup has heard the master", || low.status().peer.is_some());
+    lab.hosts[0].ip(&["link", "set", "eth0", "down"]);
+    assert_eq!(high.wait_for(Fault), "interface eth0 is down");
+    assert!(low.wait_for(Master).starts_with("no advertisement from 203.0.113.1 (priority 150) for 0."));
+    lab.wait_for_holder(1);
+    lab.hosts[0].ip(&["link", "set", "eth0", "up"]);
+    high.wait_for(Master);
+    lab.wait_for_holder(0);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn an_interface_that_is_missing_without_address_or_made_anew_is_waited_for() {
+    let lab = Lab::new(1);
+    lab.hosts[0].ip(&["link", "del", "eth0"]);
+    let mut node = lab.hosts[0].start(instance(100));
+    assert_eq!(node.wait_for(Fault), "there is no interface eth0");
+    for _ in 0..2 {
+        lab.plug_in(0);
+        node.wait_for(Master);
+        lab.wait_for_holder(0);
+        lab.hosts[0].ip(&["address", "del", &format!("203.0.113.1/{LENGTH}"), "dev", "eth0"]);
+        assert!(node.wait_for(Fault).contains("has no IPv4 address"));
+        lab.hosts[0].ip(&["link", "del", "eth0"]);
+        eventually("the missing interface is noticed", || {
+            node.status().reason == "there is no interface eth0"
+        });
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn keepalived_takes_over_from_evenkeel_and_gives_back() {
+    let lab = Lab::new(2);
+    let mut node = lab.hosts[0].start(instance(150));
+    node.wait_for(Master);
+    let keepalived = lab.hosts[1].start_keepalived(&lab, 100);
+    // It takes RFC 9568's checksum for wrong until this node has heard it and adopted its form.
+    eventually("keepalived was heard", || node.status().advertisements_received > 0);
+    lab.wait_for_holder(0);
+    assert!(node.status().second_masters > 0);
+
+    node.stop();
+    lab.wait_for_holder(1);
+
+    let mut node = lab.hosts[0].start(instance(150));
+    assert_eq!(node.wait_for(Master), "203.0.113.2 is master with priority 100, ours is 150");
+    lab.wait_for_holder(0);
+    let sent = node.status().advertisements_sent;
+    eventually("ten more advertisements are sent", || node.status().advertisements_sent > sent + 10);
+    assert_eq!(lab.holders(), [0], "keepalived stays backup");
+    assert_eq!(node.status().state, Master);
+    node.assert_nothing_ignored();
+    keepalived.terminate();
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn evenkeel_takes_over_from_keepalived_and_gives_back() {
+    let lab = Lab::new(2);
+    let keepalived = lab.hosts[1].start_keepalived(&lab, 150);
+    lab.wait_for_holder(1);
+    let mut node = lab.hosts[0].start(instance(100));
+    node.wait_for(Backup);
+    eventually("keepalived was heard", || node.status().advertisements_received > 10);
+    assert_eq!(node.status().transitions[&Master], 0);
+
+    keepalived.terminate();
+    assert_eq!(node.wait_for(Master), "203.0.113.2 stopped");
+    lab.wait_for_holder(0);
+
+    let _keepalived = lab.hosts[1].start_keepalived(&lab, 150);
+    assert_eq!(node.wait_for(Backup), "203.0.113.2 has priority 150, ours is 100");
+    lab.wait_for_holder(1);
+    node.assert_nothing_ignored();
+    let status = node.status();
+    assert_eq!(status.pseudo_header_checksums, status.advertisements_received);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn an_address_that_somebody_deletes_comes_back_and_one_left_behind_goes() {
+    let lab = Lab::new(2);
+    let address = format!("{VIRTUAL}/{LENGTH}");
+    lab.hosts[1].ip(&["address", "add", &address, "dev", "eth0"]);
+    let mut high = lab.hosts[0].start(instance(150));
+    let _low = lab.hosts[1].start(instance(100));
+    high.wait_for(Master);
+    lab.wait_for_holder(0);
+    for _ in 0..3 {
+        lab.hosts[0].ip(&["address", "del", &address, "dev", "eth0"]);
+        lab.wait_for_holder(0);
+    }
+    lab.hosts[1].ip(&["address", "add", &address, "dev", "eth0"]);
+    lab.wait_for_holder(0);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_reload_changes_addresses_and_priority_in_place() {
+    let other = Ipv4Addr::new(198, 51, 100, 7);
+    let prefix = |address, length| Prefix { address: IpAddr::V4(address), length };
+    let lab = Lab::new(2);
+    let host = &lab.hosts[0];
+    let mut high = host.start(instance(150));
+    let mut low = lab.hosts[1].start(instance(100));
+    high.wait_for(Master);
+    eventually("the backup has heard the master", || low.status().peer.is_some());
+
+    let addresses = vec![prefix(VIRTUAL, LENGTH), prefix(other, 32)];
+    high.handle.reconfigure(Instance { addresses, ..instance(150) });
+    eventually("the new address is there", || host.holds(other) && host.holds(VIRTUAL));
+    high.handle.reconfigure(Instance { addresses: vec![prefix(other, 32)], ..instance(140) });
+    eventually("the old address is gone", || host.holds(other) && !host.holds(VIRTUAL));
+    eventually("the peer hears the new priority", || low.status().peer.unwrap().priority == 140);
+    assert_eq!((high.status().transitions[&Master], low.status().transitions[&Master]), (1, 0));
+
+    high.handle.reconfigure(Instance { addresses: vec![prefix(other, 32)], ..instance(50) });
+    assert_eq!(low.wait_for(Master), "203.0.113.1 is master with priority 50, ours is 100");
+    eventually("the released address is gone", || !host.holds(other));
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_killed_daemon_leaves_no_address_behind() {
+    let lab = Lab::new(1);
+    let node = lab.hosts[0].start_role("node");
+    lab.wait_for_holder(0);
+    // What a service manager or a closed terminal sends to all processes at once must not end the guard first.
+    for signal in [Signal::SIGINT, Signal::SIGHUP, Signal::SIGTERM] {
+        lab.hosts[0].signal_all_but(&node, signal);
+    }
+    node.kill();
+    eventually("the address is gone", || lab.holders().is_empty());
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn malformed_and_foreign_packets_change_nothing_and_are_counted_by_reason() {
+    let lab = Lab::new(2);
+    let mut node = lab.hosts[0].start(instance(100));
+    node.wait_for(Master);
+    let good =
+        Advert { vrid: Vrid::new(51).unwrap(), priority: 255, interval: INTERVAL, addresses: vec![VIRTUAL] }
+            .emit(lab.hosts[1].address, Checksum::Message);
+    let changed = |at: usize, value: u8| {
+        let mut packet = good.clone();
+        packet[at] = value;
+        packet
+    };
+    let rows = [
+        ("bad_ttl", changed(8, 254)),
+        ("bad_version", changed(20, 0x21)),
+        ("bad_checksum", changed(27, good[27] ^ 1)),
+        ("truncated", changed(23, 9)),
+        ("vrid", claim(52, lab.hosts[1].address)),
+    ];
+    lab.hosts[1].run(|| {
+        let socket = raw_socket();
+        rows.iter().for_each(|(_, packet)| send(&socket, packet));
+    });
+    for (reason, _) in &rows {
+        eventually(reason, || node.status().discarded[*reason] == 1);
+    }
+    let status = node.status();
+    assert_eq!((status.state, status.advertisements_received), (Master, 0));
+    assert_eq!(status.discarded.values().sum::<u64>(), rows.len() as u64);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_flood_of_foreign_packets_moves_nobody() {
+    const PACKETS: u64 = 20_000;
+    let lab = Lab::new(3);
+    let mut high = lab.hosts[0].start(instance(150));
+    let low = lab.hosts[1].start(instance(100));
+    high.wait_for(Master);
+    eventually("the backup has heard the master", || low.status().peer.is_some());
+    lab.hosts[2].run(|| {
+        let (socket, packet) = (raw_socket(), claim(52, lab.hosts[2].address));
+        (0..PACKETS).for_each(|_| send(&socket, &packet));
+    });
+    let heard = low.status().advertisements_received;
+    eventually("the master is heard on", || low.status().advertisements_received > heard + 10);
+    assert!(low.status().discarded["vrid"] > 0);
+    assert_eq!((high.status().transitions[&Master], high.status().transitions[&Backup]), (1, 1));
+    assert_eq!(low.status().transitions[&Master], 0);
+}
+
+/// An advertisement that every node of its virtual router would obey.
+fn claim(vrid: u8, source: Ipv4Addr) -> Vec<u8> {
+    let vrid = Vrid::new(vrid).unwrap();
+    let advert = Advert { vrid, priority: 255, interval: INTERVAL, addresses: vec![VIRTUAL] };
+    advert.emit(source, Checksum::Message)
+}
+
+fn raw_socket() -> Socket {
+    let protocol = Protocol::from(i32::from(wire::PROTOCOL));
+    let socket = Socket::new(Domain::IPV4, Type::RAW, Some(protocol)).unwrap();
+    socket.set_header_included_v4(true).unwrap();
+    socket.bind_device(Some(b"eth0")).unwrap();
+    socket
+}
+
+fn send(socket: &Socket, packet: &[u8]) {
+    socket.send_to(packet, &SocketAddrV4::new(wire::GROUP, 0).into()).unwrap();
+}
