@@ -43,8 +43,8 @@ const INTERFACE: u32 = 1;
 const XDP_TX: u32 = 3;
 /// Odd, so that it visits every client, and large, so that it visits them in another order than they came in.
 const STRIDE: u64 = 0x9e37_79b1;
-/// New flows in one run: few beside the flows there are, many beside what starting a run costs.
-pub(crate) const BATCH: u32 = 1024;
+/// New flows in one run: few beside a large table, and many enough that the cold start of a run does not count.
+pub(crate) const BATCH: u32 = 1 << 14;
 
 impl Bed {
     /// With that many flows established, a power of two.

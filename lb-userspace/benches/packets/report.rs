@@ -57,7 +57,8 @@ impl Report {
         flows.dedup();
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
-        let heads = flows.iter().map(|flows| format!("{flows} flows"));
+        let heads =
+            flows.iter().map(|flows| format!("{flows} {}", if *flows == 1 { "flow" } else { "flows" }));
         table.set_header(["method", "packet"].into_iter().map(str::to_owned).chain(heads));
         for row in self.costs.iter().filter(|cost| Some(&cost.flows) == flows.first()) {
             let same = self.costs.iter().filter(|cost| cost.what() == row.what());
