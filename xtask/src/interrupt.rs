@@ -9,6 +9,7 @@ use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use nix::sys::signal::{self, Signal};
@@ -52,13 +53,24 @@ pub fn clean_up_on_signals() -> Result<()> {
 fn clean_up() -> ! {
     let _never_given_back = creating();
     eprintln!("\ninterrupted: cleaning up");
-    for group in lock(&GROUPS).iter() {
-        // A group that has just ended is no error.
-        let _ = signal::killpg(Pid::from_raw(*group), Signal::SIGKILL);
-    }
+    let groups = lock(&GROUPS).clone();
+    end(&groups, Signal::SIGTERM);
+    end(&groups, Signal::SIGKILL);
     cleanup::sweep_own();
     cleanup::sweep_stale();
     process::exit(if EXPECTED.load(Ordering::Relaxed) { 0 } else { 130 });
+}
+
+/// Signals these groups and gives them time to end: test programs clean up after themselves, apt-get finishes a step.
+fn end(groups: &BTreeSet<i32>, signal: Signal) {
+    for group in groups {
+        // A group that has just ended is no error.
+        let _ = signal::killpg(Pid::from_raw(*group), signal);
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while cleanup::any_runs(groups) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// From now on a signal is the way to end, not a failure.
@@ -69,6 +81,11 @@ pub fn expect() {
 /// Held while a namespace or a process is made, so that a clean-up under way meets nothing half made.
 pub fn creating() -> MutexGuard<'static, ()> {
     lock(&CREATING)
+}
+
+/// Does not return once a clean-up is under way: what has ended then was ended by it.
+pub fn settle() {
+    drop(creating());
 }
 
 /// A group of processes to end on a signal, until this is dropped.

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
         Task::Test { scope, only } => test::run(scope, only.as_deref()),
         Task::Demo { once } => demo::run(once),
     });
+    interrupt::settle();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
