@@ -65,6 +65,7 @@ fn main() -> ExitCode {
         Task::Demo { once } => demo::run(once),
         Task::Bench { what: Bench::Packets { json } } => bench::packets::time(json),
     });
+    interrupt::settle();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -65,6 +65,7 @@ fn run_and_count(tests: &mut Command) -> Result<(Tally, bool)> {
     }
     let status = child.wait().context("cannot wait for cargo")?;
     drop(group);
+    interrupt::settle();
     Ok((tally, status.success()))
 }
 
