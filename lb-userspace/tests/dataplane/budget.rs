@@ -19,7 +19,7 @@ fn every_program_is_accepted_within_its_budget_of_verified_instructions() {
 }
 
 /// Bytes of stack a program may use, of the 512 there are.
-const STACK: u16 = 448;
+const STACK: u16 = 320;
 
 #[test]
 fn every_program_keeps_room_on_its_stack() {

@@ -126,6 +126,8 @@ pub(crate) struct Node {
     pub(crate) plane: DataPlane,
     method: Method,
     counted: BTreeMap<u32, u64>,
+    /// What packets come in by; 0 is [`INTERFACE`].
+    pub(crate) ingress: u32,
 }
 
 impl Node {
@@ -148,7 +150,7 @@ impl Node {
 
     /// A node without services.
     pub(crate) fn of(plane: DataPlane, method: Method) -> Self {
-        Self { plane, method, counted: BTreeMap::new() }
+        Self { plane, method, counted: BTreeMap::new(), ingress: 0 }
     }
 
     /// A table with one backend in it.
@@ -192,7 +194,7 @@ impl Node {
     /// Runs a frame, and holds what is true of every packet: one reason is counted once, the action is the one of that
     /// reason, and a packet that is left to the kernel is left as it came.
     pub(crate) fn send_bytes(&mut self, frame: &[u8]) -> Seen {
-        let outcome = self.plane.run("evenkeel", frame, 0).unwrap();
+        let outcome = self.plane.run("evenkeel", frame, self.ingress).unwrap();
         let now: BTreeMap<u32, u64> = self
             .plane
             .reasons
