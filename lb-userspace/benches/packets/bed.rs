@@ -1,5 +1,6 @@
 //! A private copy of the program with one service, and runs of many rounds through it.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
 use anyhow::{Result, ensure};
@@ -11,6 +12,7 @@ use lb_common::flow::{FlowKey, FlowValue, Half};
 use lb_common::limits::{FLOWS, HALF_OPEN, TABLE_ENTRIES};
 use lb_common::reason::Reason;
 use lb_common::service::{Method, NO_TABLE, ServiceKey, ServiceValue};
+use lb_common::station::Station;
 use lb_common::timed::{HEADERS, OFFSET, Timed, client};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
@@ -40,6 +42,7 @@ const CLIENTS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
 const STRANGERS: Ipv4Addr = Ipv4Addr::new(100, 65, 0, 0);
 /// Test runs come in by the loopback interface, so this sends packets back out of it.
 const INTERFACE: u32 = 1;
+const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
 const XDP_TX: u32 = 3;
 /// Odd, so that it visits every client, and large, so that it visits them in another order than they came in.
 const STRIDE: u64 = 0x9e37_79b1;
@@ -51,6 +54,8 @@ impl Bed {
     pub(crate) fn new(method: Method, flows: u32) -> Result<Self> {
         let halves = if method == Method::Nat { 2 } else { 1 };
         let mut plane = DataPlane::load_private(object::BENCH, halves * FLOWS, HALF_OPEN)?;
+        let station = Station { ifindex: INTERFACE, address: NODE_MAC, zero: 0 };
+        plane.stations.set(&BTreeSet::from([station]))?;
         plane.backends.write(0, &backend())?;
         plane.tables.write(0, &vec![0; TABLE_ENTRIES as usize])?;
         let (address, port) = SERVICE;
@@ -181,7 +186,8 @@ fn headers(kind: Kind) -> [u64; HEADERS / 8] {
     };
     let mut bytes = [0; HEADERS];
     let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
-    put(0, &[2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0]);
+    put(0, &NODE_MAC);
+    put(6, &[2, 0, 0, 0, 0, 2, 8, 0]);
     put(14, &[0x45, 0]);
     put(16, &ip_length.to_be_bytes());
     put(22, &[64, 6]);

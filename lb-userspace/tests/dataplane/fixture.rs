@@ -1,6 +1,6 @@
 //! A node with services, and rows of what it does with packets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use evenkeel::dataplane::{DataPlane, object};
@@ -10,6 +10,7 @@ use lb_common::flow::{FlowKey, FlowValue};
 use lb_common::limits::TABLE_ENTRIES;
 use lb_common::reason::{Reason, Verdict};
 use lb_common::service::{Method, NO_TABLE, ServiceKey, ServiceValue};
+use lb_common::station::Station;
 
 use crate::packet::{ACK, Mac, Packet, Transport};
 
@@ -122,6 +123,11 @@ pub(crate) struct Seen {
     pub(crate) frame: Vec<u8>,
 }
 
+/// The node's MAC address on an interface.
+pub(crate) fn station(ifindex: u32) -> Station {
+    Station { ifindex, address: NODE_MAC, zero: 0 }
+}
+
 pub(crate) struct Node {
     pub(crate) plane: DataPlane,
     method: Method,
@@ -149,7 +155,8 @@ impl Node {
     }
 
     /// A node without services.
-    pub(crate) fn of(plane: DataPlane, method: Method) -> Self {
+    pub(crate) fn of(mut plane: DataPlane, method: Method) -> Self {
+        plane.stations.set(&BTreeSet::from([station(INTERFACE)])).unwrap();
         Self { plane, method, counted: BTreeMap::new(), ingress: 0 }
     }
 
