@@ -64,9 +64,11 @@ reasons! {
     Opening = "opening", Forward;
     /// Sent to a backend without an entry in the flow table: the table is full, or a RST belongs to no flow.
     Untracked = "untracked", Forward;
+    /// An ICMP error about a packet of a flow, sent to the end it is meant for.
+    IcmpError = "icmp_error", Forward;
     /// Not IPv4: ARP, IPv6 and the rest are the kernel's.
     NotIpv4 = "not_ipv4", Pass;
-    /// Neither TCP nor UDP: ICMP, VRRP and the rest are the kernel's.
+    /// Neither TCP nor UDP, nor an ICMP error about a flow: ping, VRRP and the rest are the kernel's.
     OtherProtocol = "other_protocol", Pass;
     /// Neither a flow nor a service.
     NoService = "no_service", Pass;

@@ -11,7 +11,7 @@ use lb_common::service::Method;
 
 use crate::maps::{backends, counters, flows, reasons};
 use crate::packet::{Packet, Tcp, at, parse};
-use crate::{forward, miss};
+use crate::{forward, icmp_error, miss};
 
 /// Runs one packet through; returns the XDP action and counts the reason.
 #[inline(always)]
@@ -39,7 +39,7 @@ pub fn run(ctx: &XdpContext) -> u32 {
 fn balance(ctx: &XdpContext) -> Result<(Reason, u32), Reason> {
     let mut why = Reason::Malformed;
     let Some(packet) = parse(ctx, &mut why) else {
-        return Err(why);
+        return if matches!(why, Reason::OtherProtocol) { icmp_error::handle(ctx) } else { Err(why) };
     };
     let Some(flow) = flows::get(&packet.key) else {
         return miss::handle(ctx, &packet);

@@ -13,6 +13,7 @@
 pub mod balance;
 pub mod decap;
 mod forward;
+mod icmp_error;
 mod maps;
 mod miss;
 mod packet;

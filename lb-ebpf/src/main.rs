@@ -9,6 +9,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 
 #[xdp]
+#[inline(always)]
 fn evenkeel(ctx: XdpContext) -> u32 {
     lb_ebpf::balance::run(&ctx)
 }

@@ -75,9 +75,9 @@ fn half_open_reply(
 
 /// Numbers and no pointers: what the compiler merges from several branches, the verifier must still know.
 #[derive(Clone, Copy)]
-struct Choice {
+pub(crate) struct Choice {
     /// Number of the backend, or [`NO_BACKEND`].
-    number: u32,
+    pub(crate) number: u32,
     /// The two tables disagree about this flow.
     remember: bool,
 }
@@ -87,7 +87,7 @@ const NO_BACKEND: u32 = u32::MAX;
 
 /// The scheduler's choice.
 #[inline(always)]
-fn choose(packet: &Packet, service: &ServiceValue) -> Choice {
+pub(crate) fn choose(packet: &Packet, service: &ServiceValue) -> Choice {
     let entry = table_entry(flow_hash(&packet.key));
     let current = pick(service.table, entry);
     if service.previous == NO_TABLE {

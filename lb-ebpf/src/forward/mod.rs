@@ -22,10 +22,7 @@ pub(crate) fn to_backend(
     method: u8,
     backend: &Backend,
 ) -> Result<u32, Reason> {
-    if backend.flags & RESOLVED == 0 {
-        return Err(Reason::NextHopUnresolved);
-    }
-    check_ttl(packet)?;
+    check(packet, backend)?;
     match Method::from_u8(method) {
         Some(Method::Nat) => nat::rewrite_destination(ctx, packet, backend.address.v4(), backend.port),
         Some(Method::Tunnel) => tunnel::encapsulate(ctx, packet, backend)?,
@@ -43,11 +40,28 @@ pub(crate) fn to_client(ctx: &XdpContext, packet: &Packet, value: &FlowValue) ->
     transmit(ctx, &value.return_hop)
 }
 
+/// Whether the packet can go on to the backend.
+#[inline(always)]
+pub(crate) fn check(packet: &Packet, backend: &Backend) -> Result<(), Reason> {
+    if backend.flags & RESOLVED == 0 { Err(Reason::NextHopUnresolved) } else { check_ttl(packet) }
+}
+
 /// A forwarder sends on no packet whose time to live would become 0 (RFC 1812 section 5.3.1).
 #[inline(always)]
-fn check_ttl(packet: &Packet) -> Result<(), Reason> {
+pub(crate) fn check_ttl(packet: &Packet) -> Result<(), Reason> {
     // SAFETY: `parse` compared the header with the end of the packet.
     if unsafe { (*packet.ip).ttl() } <= 1 { Err(Reason::TtlExceeded) } else { Ok(()) }
+}
+
+/// Puts one address of an IP header in another's place, by `set`, and counts the hop.
+///
+/// # Safety
+/// `ip` was compared with the end of the packet.
+#[inline(always)]
+pub(crate) unsafe fn readdress(ip: *mut Ipv4, old: u32, new: u32, set: impl FnOnce(*mut Ipv4)) {
+    set(ip);
+    // SAFETY: by the caller.
+    unsafe { decrement_ttl(ip, Update::new((*ip).checksum).u32(old, new)) };
 }
 
 /// Decrements the time to live; the header checksum takes that and whatever `update` already holds.

@@ -30,6 +30,8 @@ pub(crate) struct Ipv4 {
 
 impl Ipv4 {
     pub(crate) const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
+    /// An offset: not the first fragment.
+    pub(crate) const OFFSET_MASK: u16 = 0x1fff_u16.to_be();
     /// More fragments, or an offset.
     pub(crate) const FRAGMENT_MASK: u16 = 0x3fff_u16.to_be();
 
@@ -50,6 +52,7 @@ impl Ipv4 {
     }
 }
 
+pub(crate) const PROTOCOL_ICMP: u8 = 1;
 pub(crate) const PROTOCOL_IPIP: u8 = 4;
 pub(crate) const PROTOCOL_TCP: u8 = 6;
 pub(crate) const PROTOCOL_UDP: u8 = 17;
@@ -84,4 +87,22 @@ pub(crate) struct Udp {
     pub(crate) destination: u16,
     pub(crate) length: u16,
     pub(crate) checksum: u16,
+}
+
+/// RFC 792.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Icmp {
+    pub(crate) kind: u8,
+    pub(crate) code: u8,
+    pub(crate) checksum: u16,
+    pub(crate) rest: u32,
+}
+
+impl Icmp {
+    /// Destination unreachable (too big among them), time exceeded, parameter problem.
+    #[inline(always)]
+    pub(crate) const fn is_error(&self) -> bool {
+        matches!(self.kind, 3 | 11 | 12)
+    }
 }

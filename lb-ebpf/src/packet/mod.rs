@@ -9,7 +9,7 @@ mod parse;
 
 use aya_ebpf::programs::XdpContext;
 pub(crate) use headers::{
-    ETHERTYPE_IPV4, Ethernet, Ipv4, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, Udp,
+    ETHERTYPE_IPV4, Ethernet, Icmp, Ipv4, PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, Udp,
 };
 pub(crate) use parse::{Packet, parse};
 

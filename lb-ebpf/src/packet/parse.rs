@@ -23,6 +23,13 @@ pub(crate) struct Packet {
 }
 
 impl Packet {
+    /// An ICMP error, with the key of the flow that it is about.
+    #[inline(always)]
+    pub(crate) fn about(ethernet: *mut Ethernet, ip: *mut Ipv4, key: FlowKey, ip_length: u16) -> Self {
+        // Whoever has had a reply or a packet rejected is past the SYN.
+        Self { ethernet, ip, transport: ip.cast(), key, ip_length, tcp_flags: Tcp::ACK }
+    }
+
     #[inline(always)]
     pub(crate) fn is_tcp(&self) -> bool {
         self.key.protocol == u32::from(PROTOCOL_TCP)

@@ -7,6 +7,7 @@ mod decap;
 mod expiry;
 mod fixture;
 mod flows;
+mod icmp_error;
 mod malformed;
 mod model;
 mod nat;

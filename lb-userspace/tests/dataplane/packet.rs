@@ -83,7 +83,7 @@ impl Packet {
         Ethernet2Header { destination, source, ether_type: EtherType::IPV4 }.to_bytes().to_vec()
     }
 
-    fn ip(&self) -> Vec<u8> {
+    pub(crate) fn ip(&self) -> Vec<u8> {
         let (source, destination) = (self.source.ip().octets(), self.destination.ip().octets());
         let (protocol, segment) = match self.transport {
             Transport::Tcp(flags) => (IpNumber::TCP, self.tcp(flags)),
