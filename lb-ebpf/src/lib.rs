@@ -16,4 +16,5 @@ mod forward;
 mod maps;
 mod miss;
 mod packet;
+pub mod tables;
 mod transmit;

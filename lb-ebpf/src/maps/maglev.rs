@@ -13,3 +13,8 @@ static TABLES: ArrayOfMaps<Array<u32, { limits::TABLE_ENTRIES as usize }>, { lim
 pub(crate) fn get(table: u32, entry: u32) -> Option<u32> {
     TABLES.get_value(table, &entry).copied()
 }
+
+#[inline(always)]
+pub(crate) fn exists(table: u32) -> bool {
+    TABLES.get(table).is_some()
+}

@@ -12,4 +12,5 @@ mod opening;
 mod packet;
 mod random;
 mod redirect;
+mod tables;
 mod tunnel;
