@@ -11,7 +11,8 @@ use toolchain::{BPF_TARGET, Toolchain, VARIABLES};
 pub mod toolchain;
 
 /// Each binary of lb-ebpf with the features it is compiled with.
-const PROGRAMS: [(&str, &[&str]); 2] = [("evenkeel-xdp", &[]), ("evenkeel-pass", &[])];
+const PROGRAMS: [(&str, &[&str]); 3] =
+    [("evenkeel-xdp", &[]), ("evenkeel-pass", &[]), ("evenkeel-bench", &[])];
 
 fn main() -> ExitCode {
     match compile() {

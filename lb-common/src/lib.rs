@@ -15,3 +15,5 @@ pub mod limits;
 mod pod;
 pub mod reason;
 pub mod service;
+pub mod station;
+pub mod timed;

@@ -17,3 +17,5 @@ pub const FLOWS: u32 = 1 << 20;
 pub const HALF_OPEN: u32 = 1 << 16;
 /// Interfaces the program may send out of.
 pub const INTERFACES: u32 = 64;
+/// MAC addresses of the node, all interfaces together.
+pub const STATIONS: u32 = 1024;

@@ -70,6 +70,8 @@ reasons! {
     OtherProtocol = "other_protocol", Pass;
     /// Neither a flow nor a service.
     NoService = "no_service", Pass;
+    /// Sent to another host's MAC address: the switch floods, or somebody captures on this interface.
+    OtherHost = "other_host", Pass;
     /// A fragment: it does not tell its ports.
     Fragment = "fragment", Pass;
     /// Cut short, or a header that contradicts itself.

@@ -14,7 +14,7 @@ use lb_common::service::{Method, NO_TABLE, ServiceValue};
 
 use crate::balance::{ending, now, return_hop, serving};
 use crate::forward;
-use crate::maps::{backends, counters, flows, half_open, maglev, services};
+use crate::maps::{backends, counters, flows, half_open, maglev, services, stations};
 use crate::packet::{Packet, Tcp};
 
 #[inline(always)]
@@ -23,7 +23,10 @@ pub(crate) fn handle(ctx: &XdpContext, packet: &Packet) -> Result<(Reason, u32),
     let Some(service) = services::get(&packet.key) else {
         return half_open_reply(ctx, packet, known);
     };
-    let known = known.filter(FlowValue::is_forward);
+    if !for_this_host(ctx, packet) {
+        return Err(Reason::OtherHost);
+    }
+    let known = known.filter(FlowValue::is_forward).filter(is_recent);
     let choice = match known.filter(|value| serving(value).is_some()) {
         Some(value) => Choice { number: value.backend, remember: false },
         None => choose(packet, &service),
@@ -36,6 +39,23 @@ pub(crate) fn handle(ctx: &XdpContext, packet: &Packet) -> Result<(Reason, u32),
     let action = forward::to_backend(ctx, packet, value.method, backend)?;
     counters::packet(choice.number, packet.frame_length());
     Ok((reason, action))
+}
+
+/// XDP sees frames for other hosts too where a switch floods them or somebody captures: the other node of the pair must
+/// not forward them a second time. A flow in the table was this node's before.
+#[inline(always)]
+fn for_this_host(ctx: &XdpContext, packet: &Packet) -> bool {
+    // SAFETY: `parse` compared the header with the end of the packet.
+    stations::contains(ctx.ingress_ifindex() as u32, unsafe { (*packet.ethernet).destination })
+}
+
+/// Jiffies that a half-open flow binds its client's next packet to its backend: a minute, or six seconds where a second
+/// has a thousand. A client that repeats its SYN is back sooner (RFC 6298 section 2), and a pool changes in a longer time.
+const HALF_OPEN_BINDS: u32 = 6000;
+
+#[inline(always)]
+fn is_recent(value: &FlowValue) -> bool {
+    now().wrapping_sub(value.last_seen) < HALF_OPEN_BINDS
 }
 
 /// The reply to a packet that opened a `nat` flow: a SYN-ACK, a RST, the answer to one UDP packet.

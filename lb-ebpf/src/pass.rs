@@ -11,7 +11,7 @@ use aya_ebpf::macros::xdp;
 use aya_ebpf::programs::XdpContext;
 
 #[xdp]
-pub fn pass(_: XdpContext) -> u32 {
+fn pass(_: XdpContext) -> u32 {
     xdp_action::XDP_PASS
 }
 

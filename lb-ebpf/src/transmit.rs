@@ -17,8 +17,8 @@ pub(crate) fn transmit(ctx: &XdpContext, hop: &NextHop) -> Result<u32, Reason> {
     };
     // SAFETY: `at` compared the header with the end of the packet.
     unsafe {
-        (*ethernet).destination = hop.destination;
-        (*ethernet).source = hop.source;
+        // Both addresses by words: they are beside each other in the record as in the header.
+        *ethernet.cast::<[u32; 3]>() = *core::ptr::from_ref(hop).cast::<[u32; 3]>();
         (*ethernet).ethertype = ETHERTYPE_IPV4;
     }
     if hop.ifindex == ctx.ingress_ifindex() as u32 {

@@ -1,5 +1,6 @@
 //! The `evenkeel` command: arguments, log, exit code. 0 done, 1 wrong or failed, 2 usage.
 
+use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -124,6 +125,11 @@ fn runtime() -> anyhow::Result<tokio::runtime::Runtime> {
 
 fn log(filter: &str) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(filter).context("--log")?;
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_target(false).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
     Ok(())
 }

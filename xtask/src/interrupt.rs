@@ -7,39 +7,70 @@
 use std::collections::BTreeSet;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use nix::sys::signal::{self, SigSet, Signal};
+use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
+use tokio::runtime::Builder;
+use tokio::signal::unix::{self, SignalKind};
 
 use crate::testbed::cleanup;
 
-/// To be called before another thread starts: threads inherit which signals they leave to the one that waits.
+/// From now on SIGINT, SIGTERM and SIGHUP clean up and end the process; calling it again changes nothing.
+///
+/// By handlers, which programs that are started do not inherit, and not by blocking, which they would.
 ///
 /// # Errors
-/// The signals cannot be blocked.
+/// The handlers cannot be installed.
 pub fn clean_up_on_signals() -> Result<()> {
-    let signals = SigSet::from_iter([Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP]);
-    signals.thread_block().context("cannot block signals")?;
-    thread::Builder::new()
-        .name("signals".to_owned())
-        .spawn(move || {
-            if signals.wait().is_ok() {
-                let _never_given_back = creating();
-                eprintln!("\ninterrupted: cleaning up");
-                for group in lock(&GROUPS).iter() {
-                    // A group that has just ended is no error.
-                    let _ = signal::killpg(Pid::from_raw(*group), Signal::SIGKILL);
-                }
-                cleanup::sweep_own();
-                cleanup::sweep_stale();
-                process::exit(if EXPECTED.load(Ordering::Relaxed) { 0 } else { 130 });
+    static STARTED: OnceLock<()> = OnceLock::new();
+    if STARTED.set(()).is_err() {
+        return Ok(());
+    }
+    let runtime = Builder::new_current_thread().enable_io().build().context("cannot start a runtime")?;
+    let (mut interrupt, mut terminate, mut hangup) = {
+        let _entered = runtime.enter();
+        let install = |kind| unix::signal(kind).context("cannot install a signal handler");
+        (install(SignalKind::interrupt())?, install(SignalKind::terminate())?, install(SignalKind::hangup())?)
+    };
+    let wait = move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+                _ = hangup.recv() => {}
             }
-        })
-        .context("cannot start a thread")?;
+        });
+        clean_up();
+    };
+    thread::Builder::new().name("signals".to_owned()).spawn(wait).context("cannot start a thread")?;
     Ok(())
+}
+
+fn clean_up() -> ! {
+    let _never_given_back = creating();
+    eprintln!("\ninterrupted: cleaning up");
+    let groups = lock(&GROUPS).clone();
+    end(&groups, Signal::SIGTERM);
+    end(&groups, Signal::SIGKILL);
+    cleanup::sweep_own();
+    cleanup::sweep_stale();
+    process::exit(if EXPECTED.load(Ordering::Relaxed) { 0 } else { 130 });
+}
+
+/// Signals these groups and gives them time to end: test programs clean up after themselves, apt-get finishes a step.
+fn end(groups: &BTreeSet<i32>, signal: Signal) {
+    for group in groups {
+        // A group that has just ended is no error.
+        let _ = signal::killpg(Pid::from_raw(*group), signal);
+    }
+    let deadline = Instant::now() + Duration::from_secs(10);
+    while cleanup::any_runs(groups) && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(20));
+    }
 }
 
 /// From now on a signal is the way to end, not a failure.
@@ -50,6 +81,11 @@ pub fn expect() {
 /// Held while a namespace or a process is made, so that a clean-up under way meets nothing half made.
 pub fn creating() -> MutexGuard<'static, ()> {
     lock(&CREATING)
+}
+
+/// Does not return once a clean-up is under way: what has ended then was ended by it.
+pub fn settle() {
+    drop(creating());
 }
 
 /// A group of processes to end on a signal, until this is dropped.

@@ -1,5 +1,6 @@
 //! The one entrance for developers, and the test bed that the demo and the system tests stand on.
 
+pub mod bench;
 pub mod build;
 pub mod demo;
 pub mod interrupt;

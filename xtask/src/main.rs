@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use xtask::{build, demo, interrupt, lint, setup, test};
+use xtask::{bench, build, demo, interrupt, lint, setup, test};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Builds, tests and shows Evenkeel")]
@@ -38,6 +38,21 @@ enum Task {
         #[arg(long)]
         once: bool,
     },
+    /// Times Evenkeel, as root
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// What a packet costs in the XDP program: see BENCHMARKS.md
+    Packets {
+        /// As JSON, for programs to read
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -48,7 +63,9 @@ fn main() -> ExitCode {
         Task::Lint => lint::run(),
         Task::Test { scope, only } => test::run(scope, only.as_deref()),
         Task::Demo { once } => demo::run(once),
+        Task::Bench { what: Bench::Packets { json } } => bench::packets::time(json),
     });
+    interrupt::settle();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -52,16 +52,8 @@ pub fn everything() -> Result<()> {
         .filter(|(program, _)| which(program).is_none())
         .map(|(_, package)| *package)
         .collect();
-    match Compiler::find() {
-        Err(_) => packages.extend(["rustc-web", "cargo-web", "rust-web-src", "rust-web-clippy"]),
-        // `lint` wants the clippy of the compiler, and Debian's packages are of one version.
-        Ok(compiler)
-            if compiler.sysroot == Path::new("/usr")
-                && !compiler.sysroot.join("bin/clippy-driver").is_file() =>
-        {
-            packages.push("rust-web-clippy");
-        }
-        Ok(_) => {}
+    if Compiler::find().is_err() {
+        packages.extend(["rustc-web", "cargo-web", "rust-web-src"]);
     }
     install(&packages)?;
     linker()?;

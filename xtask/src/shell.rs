@@ -29,6 +29,7 @@ pub fn run(command: &mut Command) -> Result<()> {
     drop(creating);
     let status = child.wait().with_context(|| format!("cannot wait for {shown}"))?;
     drop(group);
+    interrupt::settle();
     if !status.success() {
         bail!("{shown}: {status}");
     }

@@ -9,3 +9,4 @@ pub(crate) mod interfaces;
 pub(crate) mod maglev;
 pub(crate) mod reasons;
 pub(crate) mod services;
+pub(crate) mod stations;

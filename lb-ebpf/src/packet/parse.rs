@@ -80,14 +80,14 @@ pub(crate) fn parse(ctx: &XdpContext, why: &mut Reason) -> Option<Packet> {
         let offset = size_of::<Ethernet>() + header_length;
         let payload = (ip_length as usize).checked_sub(header_length)?;
         let protocol = (*ip).protocol();
-        let (transport, source_port, destination_port, tcp_flags) = match protocol {
+        let (transport, tcp_flags): (*mut u8, u8) = match protocol {
             PROTOCOL_TCP => {
                 let tcp: *mut Tcp = at(ctx, offset)?;
                 let header = ((*tcp).offset >> 4) as usize * 4;
                 if header < size_of::<Tcp>() || payload < header {
                     return None;
                 }
-                (tcp.cast(), (*tcp).source, (*tcp).destination, (*tcp).flags)
+                (tcp.cast(), (*tcp).flags)
             }
             PROTOCOL_UDP => {
                 let udp: *mut Udp = at(ctx, offset)?;
@@ -95,20 +95,32 @@ pub(crate) fn parse(ctx: &XdpContext, why: &mut Reason) -> Option<Packet> {
                 if length < size_of::<Udp>() || payload < length {
                     return None;
                 }
-                (udp.cast(), (*udp).source, (*udp).destination, 0)
+                (udp.cast(), 0)
             }
             _ => {
                 *why = Reason::OtherProtocol;
                 return None;
             }
         };
-        let key = FlowKey {
-            source: (*ip).source,
-            destination: (*ip).destination,
-            source_port,
-            destination_port,
-            protocol: u32::from(protocol),
-        };
+        let key = key(ip, transport, protocol);
         Some(Packet { ethernet, ip, transport, key, ip_length, tcp_flags })
     }
+}
+
+/// The key, as the two words it is in the headers: the hash map reads it by words of four and of eight bytes, and the
+/// CPU forwards a store to a load only if the load lies within it.
+///
+/// # Safety
+/// Both headers were compared with the end of the packet.
+#[inline(always)]
+unsafe fn key(ip: *mut Ipv4, transport: *mut u8, protocol: u8) -> FlowKey {
+    // SAFETY: by the caller; both headers begin with the ports, source and destination.
+    let (addresses, ports) = unsafe { (*(&raw const (*ip).source).cast::<u64>(), *transport.cast::<u32>()) };
+    let second = if cfg!(target_endian = "big") {
+        u64::from(ports) << 32 | u64::from(protocol)
+    } else {
+        u64::from(protocol) << 32 | u64::from(ports)
+    };
+    // SAFETY: both are 16 bytes, any of which make a key.
+    unsafe { core::mem::transmute([addresses, second]) }
 }

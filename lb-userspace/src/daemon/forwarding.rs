@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use lb_common::backend::Backend;
 use lb_common::service::NO_TABLE;
+use lb_common::station::Station;
+use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use thiserror::Error;
 
@@ -205,12 +207,30 @@ impl Forwarding {
     /// Lets go of interfaces that are not on the list, and lets packets leave by those that are.
     pub(super) fn keep_only(&mut self, interfaces: &[Interface]) -> Result<(), MapAccessError> {
         self.attached.retain(|name, _| interfaces.iter().any(|interface| interface.name == *name));
-        let indexes: BTreeSet<u32> =
-            self.attached.values().filter_map(|attached| Some(attached.as_ref().ok()?.ifindex)).collect();
+        let indexes = self.indexes();
         if let Err(error) = self.plane.detach_others(&indexes) {
             tracing::warn!("cannot detach from an interface that is no longer listed: {error}");
         }
-        self.plane.interfaces.set(&indexes)
+        self.plane.interfaces.set(&indexes)?;
+        self.follow_stations(&indexes)
+    }
+
+    fn indexes(&self) -> BTreeSet<u32> {
+        self.attached.values().filter_map(|attached| Some(attached.as_ref().ok()?.ifindex)).collect()
+    }
+
+    /// Tells the program the MAC addresses of its interfaces; they may change while they are up.
+    fn follow_stations(&mut self, indexes: &BTreeSet<u32>) -> Result<(), MapAccessError> {
+        let Ok(addresses) = getifaddrs() else {
+            return Ok(());
+        };
+        let stations = addresses.filter_map(|interface| {
+            let link = interface.address?;
+            let link = link.as_link_addr()?;
+            let ifindex = u32::try_from(link.ifindex()).ok().filter(|index| indexes.contains(index))?;
+            Some(Station { ifindex, address: link.addr()?, zero: 0 })
+        });
+        self.plane.stations.set(&stations.collect())
     }
 
     /// Follows interfaces that were removed and made again.
@@ -231,7 +251,9 @@ impl Forwarding {
             changed = true;
             self.attached.insert(interface.name.clone(), attached);
         }
-        if changed && let Err(error) = self.keep_only(interfaces) {
+        let indexes = self.indexes();
+        let kept = if changed { self.keep_only(interfaces) } else { self.follow_stations(&indexes) };
+        if let Err(error) = kept {
             tracing::warn!("{error}");
         }
     }

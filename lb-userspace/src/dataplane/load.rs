@@ -12,7 +12,7 @@ use aya_log::EbpfLogger;
 use thiserror::Error;
 
 use super::maps::{
-    Backends, Counters, Decap, Flows, Interfaces, MapOpenError, Reasons, Services, Tables, names,
+    Backends, Counters, Decap, Flows, Interfaces, MapOpenError, Reasons, Services, Stations, Tables, names,
 };
 use super::object;
 
@@ -55,6 +55,7 @@ pub struct DataPlane {
     pub counters: Counters,
     pub reasons: Reasons,
     pub interfaces: Interfaces,
+    pub stations: Stations,
     pub decap: Decap,
     /// `None` once it was handed to the thread that sweeps it.
     pub flows: Option<Flows>,
@@ -101,6 +102,7 @@ impl DataPlane {
             counters: Counters::open(&mut ebpf)?,
             reasons: Reasons::open(&mut ebpf)?,
             interfaces: Interfaces::open(&mut ebpf)?,
+            stations: Stations::open(&mut ebpf)?,
             decap: Decap::open(&mut ebpf)?,
             flows: Some(Flows::open(&mut ebpf)?),
             ebpf,

@@ -6,3 +6,6 @@ pub static EVENKEEL: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR")
 /// A program that passes every packet, for the far end of a veth: XDP can send into a veth only if its peer runs an
 /// XDP program too.
 pub static PASS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/evenkeel-pass"));
+
+/// The balancer wrapped for timing: see lb-ebpf/src/bench.rs. The daemon does not carry it: nothing there names it.
+pub static BENCH: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/evenkeel-bench"));

@@ -102,8 +102,9 @@ pub fn plan(
     }
     cache.0.retain(|service, _| desired.services.contains_key(service));
     let mut plan = Plan { services: service_numbers(desired, actual), ..Plan::default() };
-    plan_backends(desired, actual, circumstances, &mut plan)?;
+    let closing = plan_backends(desired, actual, circumstances, &mut plan)?;
     plan_services(desired, actual, circumstances, cache, &mut plan)?;
+    plan.steps.extend(closing);
     let freed = plan_unused(actual, circumstances, &plan);
     plan.steps.extend(freed);
     Ok(plan)
@@ -133,12 +134,15 @@ fn service_numbers(desired: &Desired, actual: &Actual) -> BTreeMap<String, u32> 
     numbers
 }
 
+/// Returns the steps that take backends out of service: they come after the tables, which must not name a backend that
+/// takes no new flow, even for the moment that writing a table takes.
 fn plan_backends(
     desired: &Desired,
     actual: &Actual,
     circumstances: &Circumstances,
     plan: &mut Plan,
-) -> Result<(), PlanError> {
+) -> Result<Vec<Step>, PlanError> {
+    let mut closing = Vec::new();
     let known: BTreeMap<(u32, Addr, u16), u32> = actual
         .backends
         .iter()
@@ -157,14 +161,17 @@ fn plan_backends(
                 Some(there) => keep_way(&mut record, there),
                 None => plan.steps.push(Step::ClearCounters(number)),
             }
-            if actual.backends.get(&number) != Some(&record) {
-                plan.steps.push(Step::WriteBackend(number, record));
+            let step = Step::WriteBackend(number, record);
+            match actual.backends.get(&number) {
+                Some(there) if *there == record => {}
+                Some(there) if there.flags & !record.flags & SERVING != 0 => closing.push(step),
+                _ => plan.steps.push(step),
             }
             plan.backends.insert((name.clone(), *address), number);
         }
     }
     plan_draining(actual, circumstances, plan);
-    Ok(())
+    Ok(closing)
 }
 
 fn plan_draining(actual: &Actual, circumstances: &Circumstances, plan: &mut Plan) {

@@ -1,6 +1,6 @@
 //! A node with services, and rows of what it does with packets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{Ipv4Addr, SocketAddrV4};
 
 use evenkeel::dataplane::{DataPlane, object};
@@ -10,6 +10,7 @@ use lb_common::flow::{FlowKey, FlowValue};
 use lb_common::limits::TABLE_ENTRIES;
 use lb_common::reason::{Reason, Verdict};
 use lb_common::service::{Method, NO_TABLE, ServiceKey, ServiceValue};
+use lb_common::station::Station;
 
 use crate::packet::{ACK, Mac, Packet, Transport};
 
@@ -122,10 +123,17 @@ pub(crate) struct Seen {
     pub(crate) frame: Vec<u8>,
 }
 
+/// The node's MAC address on an interface.
+pub(crate) fn station(ifindex: u32) -> Station {
+    Station { ifindex, address: NODE_MAC, zero: 0 }
+}
+
 pub(crate) struct Node {
     pub(crate) plane: DataPlane,
     method: Method,
     counted: BTreeMap<u32, u64>,
+    /// What packets come in by; 0 is [`INTERFACE`].
+    pub(crate) ingress: u32,
 }
 
 impl Node {
@@ -147,8 +155,9 @@ impl Node {
     }
 
     /// A node without services.
-    pub(crate) fn of(plane: DataPlane, method: Method) -> Self {
-        Self { plane, method, counted: BTreeMap::new() }
+    pub(crate) fn of(mut plane: DataPlane, method: Method) -> Self {
+        plane.stations.set(&BTreeSet::from([station(INTERFACE)])).unwrap();
+        Self { plane, method, counted: BTreeMap::new(), ingress: 0 }
     }
 
     /// A table with one backend in it.
@@ -192,7 +201,7 @@ impl Node {
     /// Runs a frame, and holds what is true of every packet: one reason is counted once, the action is the one of that
     /// reason, and a packet that is left to the kernel is left as it came.
     pub(crate) fn send_bytes(&mut self, frame: &[u8]) -> Seen {
-        let outcome = self.plane.run("evenkeel", frame, 0).unwrap();
+        let outcome = self.plane.run("evenkeel", frame, self.ingress).unwrap();
         let now: BTreeMap<u32, u64> = self
             .plane
             .reasons

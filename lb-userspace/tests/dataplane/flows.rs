@@ -313,3 +313,17 @@ fn a_tunnel_flow_that_ends_takes_no_replies_from_a_nat_flow_to_the_same_backend(
     }
     node.expect_reply("half-open nat", &reply(&udp(), 0));
 }
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_frame_for_another_host_opens_no_flow_here() {
+    for method in METHODS {
+        let mut node = Node::new(method);
+        for transport in [Transport::Tcp(SYN), Transport::Tcp(ACK), Transport::Udp] {
+            let mut other = request(transport);
+            other.to_mac = [2, 0, 0, 0, 0, 9];
+            node.rows(&[("flooded", other.bytes(), Action::Pass, Reason::OtherHost, None)]);
+        }
+        assert!(node.flows().is_empty());
+    }
+}

@@ -1,5 +1,7 @@
 //! The real program on real frames, by `BPF_PROG_TEST_RUN`. Packets in and out are written by etherparse.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests: what cannot go on has failed")]
+
 mod budget;
 mod decap;
 mod expiry;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 
-use crate::fixture::{INSIDE_MAC, TUNNEL_SOURCE, backend_address, backend_mac};
+use crate::fixture::{INSIDE_MAC, NODE_MAC, TUNNEL_SOURCE, backend_address, backend_mac};
 use crate::packet::{ACK, FIN, IP, Mac, RST, SYN, outer_header};
 
 pub(crate) type End = ([u8; 4], u16);
@@ -113,6 +113,9 @@ impl Model {
                 None => (Reason::NoService, None),
             };
         };
+        if packet.frame[..6] != NODE_MAC {
+            return (Reason::OtherHost, None);
+        }
         let known = known.filter(|flow| flow.reply.is_none());
         let serves = |backend: &u32| self.serving[*backend as usize];
         let current = self.current.filter(serves);

@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::process::Command;
 
+use evenkeel::config::model::{Interface, XdpMode};
 use lb_common::backend::{Backend, NextHop};
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 
-use crate::fixture::{Action, Node, backend, delivered, reply, returned, tcp};
+use crate::fixture::{Action, INTERFACE, Node, backend, delivered, reply, returned, station, tcp};
 use crate::packet::SYN;
 
 /// A namespace of this thread's own, which ends with it, with one more interface.
@@ -43,17 +44,23 @@ fn packets_leave_by_the_interfaces_of_the_configuration_only() {
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
-fn replies_leave_by_the_interface_that_the_client_came_in_by() {
-    let inside = second_interface();
+fn replies_leave_by_the_interface_that_the_client_comes_in_by() {
+    let outside = second_interface();
     let mut node = Node::new(Method::Nat);
-    node.expect("the client came in by the first interface", &tcp(), Reason::NewFlow, 0);
-    // The same packet as if the client came in by the second one: written into both halves by the next packet.
-    let record = backend(0);
-    node.backend(0, &Backend { next_hop: NextHop { ifindex: inside, ..record.next_hop }, ..record });
-    node.plane.interfaces.set(&BTreeSet::from([inside])).unwrap();
-    let out = Some(delivered(&tcp(), Method::Nat, 0));
-    node.rows(&[("to the inside", tcp().bytes(), Action::Redirect, Reason::Flow, out)]);
+    // Only an interface that XDP runs on can be named as the one a test run comes in by.
+    assert!(Command::new("ip").args(["link", "set", "inside", "up"]).status().unwrap().success());
+    let interface = Interface { name: "inside".to_owned(), mode: XdpMode::Native };
+    node.plane.attach("evenkeel", &interface).unwrap();
+    node.plane.interfaces.set(&BTreeSet::from([INTERFACE, outside])).unwrap();
+    node.plane.stations.set(&BTreeSet::from([station(INTERFACE), station(outside)])).unwrap();
     let back = reply(&tcp(), 0);
-    let out = Some(returned(&back));
-    node.rows(&[("back", back.bytes(), Action::Transmit, Reason::Reply, out)]);
+    let row = |what, action| [(what, back.bytes(), action, Reason::Reply, Some(returned(&back)))];
+
+    node.ingress = outside;
+    let out = Some(delivered(&tcp(), Method::Nat, 0));
+    node.rows(&[("from outside", tcp().bytes(), Action::Redirect, Reason::NewFlow, out)]);
+    node.ingress = 0;
+    node.rows(&row("to the outside", Action::Redirect));
+    node.expect("the client moved to the other interface", &tcp(), Reason::Flow, 0);
+    node.rows(&row("to that interface", Action::Transmit));
 }

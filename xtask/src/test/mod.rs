@@ -74,6 +74,7 @@ fn run_and_count(tests: &mut Command, mut each: impl FnMut(&str)) -> Result<(Tal
     }
     let status = child.wait().context("cannot wait for the tests")?;
     drop(group);
+    interrupt::settle();
     Ok((tally, status.success()))
 }
 

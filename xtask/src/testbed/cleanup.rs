@@ -135,6 +135,20 @@ fn processes() -> impl Iterator<Item = i32> {
     names.filter_map(|path| path.file_name()?.to_str()?.parse().ok()).filter(move |pid| Some(*pid) != own)
 }
 
+/// Whether a process of one of these groups runs; a zombie does not.
+pub fn any_runs(groups: &BTreeSet<i32>) -> bool {
+    !groups.is_empty() && processes().filter_map(group_of).any(|group| groups.contains(&group))
+}
+
+/// From `/proc/PID/stat`, where the name in parentheses may contain anything: proc_pid_stat(5).
+fn group_of(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
+    let state = fields.next()?;
+    let group = fields.nth(1)?.parse().ok()?;
+    (state != "Z").then_some(group)
+}
+
 /// A zombie is in no namespace any more.
 fn runs_in(pid: i32, namespaces: &BTreeSet<(u64, u64)>) -> bool {
     identity(&Path::new("/proc").join(pid.to_string()).join("ns/net"))

@@ -54,6 +54,7 @@ impl TestBed {
     /// # Errors
     /// It takes root, a mounted /sys/fs/bpf and the compiled XDP programs.
     pub fn new(name: &str) -> Result<Self> {
+        interrupt::clean_up_on_signals()?;
         cleanup::sweep_stale();
         let (name, lock) = claim(name)?;
         let folder = cleanup::folder(&name);

@@ -7,6 +7,7 @@ mod flows;
 mod interfaces;
 mod reasons;
 mod services;
+mod stations;
 mod tables;
 
 use std::io;
@@ -23,6 +24,7 @@ pub use flows::Flows;
 pub use interfaces::Interfaces;
 pub use reasons::Reasons;
 pub use services::Services;
+pub use stations::Stations;
 pub use tables::Tables;
 
 /// Names of the maps in the object.
@@ -35,11 +37,12 @@ pub(super) mod names {
     pub(crate) const COUNTERS: &str = "ek_counters";
     pub(crate) const REASONS: &str = "ek_reasons";
     pub(crate) const INTERFACES: &str = "ek_interfaces";
+    pub(crate) const STATIONS: &str = "ek_stations";
     pub(crate) const DECAP: &str = "ek_decap";
 
     /// Maps that outlive the daemon: a restart goes on with the flows and counters of its predecessor.
-    pub(crate) const PINNED: [&str; 8] =
-        [SERVICES, BACKENDS, MAGLEV, FLOWS, HALF_OPEN, COUNTERS, REASONS, INTERFACES];
+    pub(crate) const PINNED: [&str; 9] =
+        [SERVICES, BACKENDS, MAGLEV, FLOWS, HALF_OPEN, COUNTERS, REASONS, INTERFACES, STATIONS];
 }
 
 /// The program and this binary do not agree about a map.

@@ -1,7 +1,6 @@
 //! MariaDB with one user that may come from anywhere.
 
 use std::fs;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -41,7 +40,7 @@ impl MariaDb {
         )?;
         let data_option = format!("--datadir={}", data.display());
         capture(
-            Command::new("mariadb-install-db")
+            host.command("mariadb-install-db")
                 .args([
                     "--no-defaults",
                     "--user=root",

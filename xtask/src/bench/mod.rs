@@ -1,0 +1,3 @@
+//! `cargo xtask bench`: what is timed.
+
+pub mod packets;
