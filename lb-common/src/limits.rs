@@ -6,6 +6,8 @@ pub const LISTENERS: u32 = 4096;
 pub const BACKENDS: u32 = 16_384;
 /// Maglev tables that can exist at once; a service has one, and two while its pool is changing.
 pub const TABLES: u32 = 4096;
+/// Tables that one run of the program `tables` tells of, and bytes of its packet; [`TABLES`] is a multiple.
+pub const TABLES_A_RUN: u32 = 256;
 /// Entries of one Maglev table: prime, so that every backend's permutation visits every entry (Maglev, NSDI 2016,
 /// section 3.4), and large enough that 100 backends stay within 0.2 % of their weights.
 pub const TABLE_ENTRIES: u32 = 65_537;

@@ -17,4 +17,5 @@ mod icmp_error;
 mod maps;
 mod miss;
 mod packet;
+pub mod tables;
 mod transmit;

@@ -1,5 +1,5 @@
 //! The shipped programs: `evenkeel` balances, `decap` removes tunnel headers on a backend, `clock` tells user space
-//! what the jiffies in the flow table mean.
+//! what the jiffies in the flow table mean, `tables` which Maglev tables there are.
 
 #![no_std]
 #![no_main]
@@ -22,6 +22,11 @@ fn decap(ctx: XdpContext) -> u32 {
 #[xdp]
 fn clock(ctx: XdpContext) -> u32 {
     lb_ebpf::balance::write_jiffies(&ctx).map_or(xdp_action::XDP_ABORTED, |()| xdp_action::XDP_PASS)
+}
+
+#[xdp]
+fn tables(ctx: XdpContext) -> u32 {
+    lb_ebpf::tables::list(&ctx).map_or(xdp_action::XDP_ABORTED, |()| xdp_action::XDP_PASS)
 }
 
 #[cfg(not(test))]

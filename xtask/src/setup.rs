@@ -60,6 +60,14 @@ pub fn everything() -> Result<()> {
     bpf_folder()
 }
 
+/// What [`everything`] leaves out: an emulator, for tests on another kernel.
+///
+/// # Errors
+/// It cannot be installed.
+pub fn virtual_machine() -> Result<()> {
+    if which("qemu-system-x86_64").is_some() { Ok(()) } else { install(&["qemu-system-x86"]) }
+}
+
 fn install(packages: &[&str]) -> Result<()> {
     if packages.is_empty() {
         return Ok(());

@@ -1,4 +1,7 @@
 //! Maglev tables: arrays of backend numbers, built by user space, put in place whole by one pointer.
+//!
+//! Their values are plain integers: user space makes tables without BTF, which Linux 6.1 takes beside this template,
+//! which has it, only where a value can hold no timer or lock (`bpf_map_meta_equal` in kernel/bpf/map_in_map.c).
 
 use aya_ebpf::btf_maps::{Array, ArrayOfMaps};
 use aya_ebpf::macros::btf_map;
@@ -12,4 +15,9 @@ static TABLES: ArrayOfMaps<Array<u32, { limits::TABLE_ENTRIES as usize }>, { lim
 #[inline(always)]
 pub(crate) fn get(table: u32, entry: u32) -> Option<u32> {
     TABLES.get_value(table, &entry).copied()
+}
+
+#[inline(always)]
+pub(crate) fn exists(table: u32) -> bool {
+    TABLES.get(table).is_some()
 }

@@ -84,7 +84,7 @@ impl Forwarding {
     /// # Errors
     /// Nothing is changed if a map is too small; if one can't be written, the next call goes on.
     pub(super) fn reconcile(&mut self, desired: &Desired, now: Instant) -> Result<(), ReconcileError> {
-        self.actual = apply::read(&self.plane, &mut self.known)?;
+        self.actual = apply::read(&mut self.plane, &mut self.known)?;
         let circumstances = self.circumstances(now);
         let plan = plan::plan(desired, &self.actual, &circumstances, &mut self.cache)?;
         for step in &plan.steps {
@@ -100,7 +100,7 @@ impl Forwarding {
             }
         }
         if !plan.steps.is_empty() {
-            self.actual = apply::read(&self.plane, &mut self.known)?;
+            self.actual = apply::read(&mut self.plane, &mut self.known)?;
         }
         self.quiet.retain(|number, _| plan.draining.contains(number));
         self.plan = plan;
@@ -112,7 +112,7 @@ impl Forwarding {
     /// # Errors
     /// A map can't be read, or is too small.
     pub(super) fn try_plan(&mut self, desired: &Desired) -> Result<(), ReconcileError> {
-        let actual = apply::read(&self.plane, &mut self.known)?;
+        let actual = apply::read(&mut self.plane, &mut self.known)?;
         // Without ways no backend takes new flows and no table is built, which is all that would take time.
         plan::plan(desired, &actual, &Circumstances::default(), &mut TableCache::default())?;
         Ok(())

@@ -12,5 +12,6 @@ pub mod maps;
 pub mod object;
 pub mod packet;
 pub mod sweep;
+mod tables;
 
 pub use load::{DataPlane, LoadError};

@@ -19,6 +19,8 @@ pub enum RunError {
     Load(#[from] LoadError),
     #[error("the kernel refuses the test run: {0}")]
     Run(#[from] ProgramError),
+    #[error("the program returned {0}")]
+    Action(u32),
 }
 
 impl DataPlane {

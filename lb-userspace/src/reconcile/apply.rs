@@ -15,9 +15,9 @@ pub struct KnownTables(BTreeMap<u32, Arc<[u32]>>);
 ///
 /// # Errors
 /// A map could not be read.
-pub fn read(plane: &DataPlane, known: &mut KnownTables) -> Result<Actual, MapAccessError> {
+pub fn read(plane: &mut DataPlane, known: &mut KnownTables) -> Result<Actual, MapAccessError> {
     let mut tables = BTreeMap::new();
-    for number in plane.tables.numbers()? {
+    for number in plane.table_numbers()? {
         let entries = match known.0.remove(&number) {
             Some(entries) => Some(entries),
             None => plane.tables.read(number)?.map(Arc::from),

@@ -15,4 +15,5 @@ mod opening;
 mod packet;
 mod random;
 mod redirect;
+mod tables;
 mod tunnel;

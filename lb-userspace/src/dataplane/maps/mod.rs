@@ -95,7 +95,11 @@ fn owned(data: &MapData) -> io::Result<OwnedFd> {
 }
 
 /// Names the map and what was being done when an access fails.
-fn access<T, E>(result: Result<T, E>, name: &'static str, action: &'static str) -> Result<T, MapAccessError>
+pub(super) fn access<T, E>(
+    result: Result<T, E>,
+    name: &'static str,
+    action: &'static str,
+) -> Result<T, MapAccessError>
 where
     E: std::error::Error + Send + Sync + 'static,
 {

@@ -1,4 +1,3 @@
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
@@ -30,18 +29,14 @@ impl Tables {
         access(self.map.set(table, &inner, 0), NAME, "write to")
     }
 
-    /// Contents of a table; `None` if there is none by that number.
+    /// Contents of a table; `None` if there is none by that number. Up to Linux 6.7 the kernel waits for a grace period
+    /// of RCU, some 10 ms (`bpf_map_copy_value` in kernel/bpf/syscall.c): not for each of thousands.
     pub fn read(&self, table: u32) -> Result<Option<Vec<u32>>, MapAccessError> {
         match self.map.get(&table, 0) {
             Ok(inner) => access(contents(inner.map().fd().as_fd()), NAME, "read a table of").map(Some),
             Err(MapError::KeyNotFound) => Ok(None),
             Err(error) => access(Err(error), NAME, "read"),
         }
-    }
-
-    /// Numbers of the tables there are.
-    pub fn numbers(&self) -> Result<BTreeSet<u32>, MapAccessError> {
-        access(present(self.fd.as_fd()), NAME, "read")
     }
 
     pub fn remove(&mut self, table: u32) -> Result<(), MapAccessError> {
@@ -59,13 +54,4 @@ fn contents(inner: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
         entries.extend(chunk.map(|(_, number)| *number));
     }
     Ok(entries)
-}
-
-fn present(outer: BorrowedFd<'_>) -> io::Result<BTreeSet<u32>> {
-    let mut numbers = BTreeSet::new();
-    let mut scan = Scan::<u32, u32>::new(outer);
-    while let Some(chunk) = scan.next_chunk()? {
-        numbers.extend(chunk.map(|(number, _)| *number));
-    }
-    Ok(numbers)
 }

@@ -1,5 +1,7 @@
 //! `cargo xtask test`.
 
+mod kernel;
+
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -17,6 +19,8 @@ pub enum Scope {
     All,
     /// Those that need neither root nor a kernel with XDP
     Unit,
+    /// Those of the real XDP program, on the kernel of Debian 12 in a virtual machine; takes root and some minutes
+    Kernel,
 }
 
 /// Runs the tests and sums up.
@@ -24,8 +28,11 @@ pub enum Scope {
 /// # Errors
 /// A test fails, or the machine cannot be made ready.
 pub fn run(scope: Scope, only: Option<&str>) -> Result<()> {
-    let mut tests = cargo();
+    if scope == Scope::Kernel {
+        return kernel::run_tests(only);
+    }
     // Not --workspace: lb-ebpf is no program of this machine's.
+    let mut tests = cargo();
     tests.args(["test", "--locked", "--no-fail-fast"]).current_dir(workspace::root());
     tests.args(only).arg("--");
     if scope == Scope::All {
@@ -34,7 +41,7 @@ pub fn run(scope: Scope, only: Option<&str>) -> Result<()> {
         build::all(false)?;
         tests.arg("--include-ignored");
     }
-    let (tally, succeeded) = run_and_count(&mut tests)?;
+    let (tally, succeeded) = run_and_count(&mut tests, |_| {})?;
     println!("\nall tests: {} passed, {} failed, {} ignored", tally.passed, tally.failed, tally.ignored);
     if !succeeded {
         bail!("a test failed, or does not compile: what it says is above");
@@ -49,10 +56,11 @@ struct Tally {
     ignored: u64,
 }
 
-fn run_and_count(tests: &mut Command) -> Result<(Tally, bool)> {
+/// Runs a command that prints what test binaries print, and shows `each` line of it.
+fn run_and_count(tests: &mut Command, mut each: impl FnMut(&str)) -> Result<(Tally, bool)> {
     tests.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0);
     let creating = interrupt::creating();
-    let mut child = tests.spawn().context("cannot run cargo")?;
+    let mut child = tests.spawn().context("cannot run the tests")?;
     let group = interrupt::register_group(child.id());
     drop(creating);
     let mut tally = Tally::default();
@@ -61,9 +69,10 @@ fn run_and_count(tests: &mut Command) -> Result<(Tally, bool)> {
             let line = line.context("cannot read what the tests print")?;
             println!("{line}");
             tally.add(&line);
+            each(&line);
         }
     }
-    let status = child.wait().context("cannot wait for cargo")?;
+    let status = child.wait().context("cannot wait for the tests")?;
     drop(group);
     interrupt::settle();
     Ok((tally, status.success()))

@@ -1,0 +1,247 @@
+//! `cargo xtask test kernel`: the tests of the real XDP program, and of the daemon with a service, on the kernel of
+//! Debian 12 in a virtual machine.
+//!
+//! The machine is emulated (`-accel tcg`): a kernel of another's choice does not run on every host's KVM. It boots in a
+//! few seconds from an initramfs of busybox and the modules it needs, and sees this host's files read-only by 9p, with
+//! what it writes kept in its memory. Times measured in it mean nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::Write as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail, ensure};
+use nix::unistd::geteuid;
+
+use super::{Tally, run_and_count};
+use crate::shell::{capture, cargo, run, say};
+use crate::{build, setup, workspace};
+
+/// Depends on the newest kernel of the release.
+const PACKAGE: &str = "linux-image-amd64";
+const MODULES: [&str; 6] = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "veth", "bridge"];
+/// The one system test that runs there: others count on times that an emulated machine does not keep.
+const SYSTEM_TEST: &str = "nat::two_arms_new_connections_spread_over_the_servers";
+const INIT: &str = include_str!("init.sh");
+/// What `init.sh` says when the tests have passed.
+const PASSED: &str = "guest: passed";
+/// The tests take three minutes on two cores; a guest that hangs ends here.
+const LIMIT: &str = "30m";
+
+/// Installs the emulator, fetches the kernel, boots it and runs the tests in it.
+///
+/// # Errors
+/// A test fails, or the machine cannot be made ready.
+pub(super) fn run_tests(only: Option<&str>) -> Result<()> {
+    ensure!(
+        geteuid().is_root(),
+        "this takes root: it installs packages and reads this host's files as they are"
+    );
+    setup::everything()?;
+    setup::virtual_machine()?;
+    let folder = workspace::root().join(".tools/kernel");
+    let kernel = fetch(&folder)?;
+    say("compiling");
+    build::all(false)?;
+    let programs = [test_binary("lb-userspace", "dataplane")?, test_binary("xtask", "system")?];
+    let image = folder.join("initramfs");
+    write_initramfs(&kernel, &folder.join("root"), &image, &guest_script(&programs, only))?;
+    say(&format!("booting {}", kernel.release));
+    let (tally, passed) = boot(&kernel, &image)?;
+    println!("\non Linux {}: {} passed, {} failed", kernel.release, tally.passed, tally.failed);
+    ensure!(
+        passed,
+        "a test failed on Linux {}, or the guest did not get that far: see above",
+        kernel.release
+    );
+    Ok(())
+}
+
+/// An unpacked kernel package, and the programs of its initramfs.
+struct Kernel {
+    folder: PathBuf,
+    /// As `uname -r` says it.
+    release: String,
+}
+
+impl Kernel {
+    fn image(&self) -> PathBuf {
+        self.folder.join("boot").join(format!("vmlinuz-{}", self.release))
+    }
+
+    fn busybox(&self) -> PathBuf {
+        self.folder.join("bin/busybox")
+    }
+
+    fn modules(&self) -> PathBuf {
+        self.folder.join("lib/modules").join(&self.release)
+    }
+}
+
+/// The kernel that the package depends on, from the cache or the mirror. Nothing of it is installed on this host.
+fn fetch(cache: &Path) -> Result<Kernel> {
+    let known = newest(cache).ok().filter(|kernel| kernel.modules().join("modules.dep").is_file());
+    if let Some(kernel) = known {
+        return Ok(kernel);
+    }
+    run(Command::new("apt-get").args(["-q", "update"]))?;
+    let kernel = newest(cache)?;
+    let release = &kernel.release;
+    let package = format!("linux-image-{release}");
+    say(&format!("fetching {package} into {}", cache.display()));
+    let packages = cache.join("packages");
+    fs::create_dir_all(&packages).with_context(|| format!("cannot make {}", packages.display()))?;
+    run(Command::new("apt-get").args(["-q", "download", &package, "busybox-static"]).current_dir(&packages))?;
+    for entry in fs::read_dir(&packages)? {
+        run(Command::new("dpkg").arg("-x").arg(entry?.path()).arg(&kernel.folder))?;
+    }
+    fs::remove_dir_all(&packages).with_context(|| format!("cannot remove {}", packages.display()))?;
+    run(Command::new(kernel.busybox()).args(["depmod", "-b"]).arg(&kernel.folder).arg(release))?;
+    Ok(kernel)
+}
+
+/// The newest kernel that apt knows of.
+fn newest(cache: &Path) -> Result<Kernel> {
+    let depends = capture(Command::new("apt-cache").args(["depends", PACKAGE]))?;
+    let release = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
+    let release =
+        release.with_context(|| format!("apt knows no {PACKAGE}: this runs on Debian on x86-64"))?;
+    Ok(Kernel { folder: cache.join(release), release: release.to_owned() })
+}
+
+fn test_binary(package: &str, test: &str) -> Result<PathBuf> {
+    let messages = capture(
+        cargo()
+            .args(["test", "--locked", "--package", package, "--test", test])
+            .args(["--no-run", "--message-format", "json"])
+            .current_dir(workspace::root()),
+    )?;
+    let mut executables = messages.lines().filter_map(|line| {
+        let message: serde_json::Value = serde_json::from_str(line).ok()?;
+        (message["target"]["name"] == test).then_some(())?;
+        Some(PathBuf::from(message["executable"].as_str()?))
+    });
+    executables.next_back().with_context(|| format!("cargo names no binary of the test {test}"))
+}
+
+fn guest_script([dataplane, system]: &[PathBuf; 2], only: Option<&str>) -> String {
+    let folder = workspace::root().join("lb-userspace");
+    let options = "--include-ignored --color never";
+    let mut script = format!(
+        "cd '{}' && '{}' {options} '{}'",
+        folder.display(),
+        dataplane.display(),
+        only.unwrap_or_default()
+    );
+    if only.is_none_or(|only| SYSTEM_TEST.contains(only)) {
+        script += &format!(" && '{}' {options} --exact {SYSTEM_TEST}", system.display());
+    }
+    script + "\n"
+}
+
+fn write_initramfs(kernel: &Kernel, root: &Path, image: &Path, script: &str) -> Result<()> {
+    if root.exists() {
+        fs::remove_dir_all(root).with_context(|| format!("cannot remove {}", root.display()))?;
+    }
+    fs::create_dir_all(root.join("modules")).with_context(|| format!("cannot make {}", root.display()))?;
+    let dependencies = fs::read_to_string(kernel.modules().join("modules.dep"))?;
+    for (number, module) in load_order(&dependencies, &MODULES)?.iter().enumerate() {
+        // In the order of their names, which is what a shell expands to.
+        let name = format!("{number:02}.ko");
+        fs::copy(kernel.modules().join(module), root.join("modules").join(name))
+            .with_context(|| format!("cannot copy {module}"))?;
+    }
+    fs::copy(kernel.busybox(), root.join("busybox")).context("cannot copy busybox")?;
+    fs::write(root.join("script"), script)?;
+    fs::write(root.join("init"), INIT)?;
+    fs::set_permissions(root.join("init"), fs::Permissions::from_mode(0o755))?;
+    let names = capture(Command::new(kernel.busybox()).arg("find").current_dir(root))?;
+    let mut pack = Command::new(kernel.busybox())
+        .args(["cpio", "-o", "-H", "newc", "-F"])
+        .arg(image)
+        .current_dir(root)
+        .stdin(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .context("cannot run busybox")?;
+    if let Some(mut input) = pack.stdin.take() {
+        input.write_all(names.as_bytes()).context("cannot write to busybox")?;
+    }
+    ensure!(pack.wait()?.success(), "cannot pack {}", image.display());
+    Ok(())
+}
+
+/// Files of these modules and of what they depend on, each after its own dependencies.
+fn load_order(modules_dep: &str, wanted: &[&str]) -> Result<Vec<String>> {
+    let lines: BTreeMap<&str, (&str, &str)> = modules_dep
+        .lines()
+        .filter_map(|line| {
+            let (file, dependencies) = line.split_once(':')?;
+            let name = file.rsplit('/').next()?.split(".ko").next()?;
+            Some((name, (file, dependencies)))
+        })
+        .collect();
+    let mut order: Vec<String> = Vec::new();
+    for name in wanted {
+        let Some((file, dependencies)) = lines.get(name) else { bail!("this kernel has no module {name}") };
+        // modules.dep names them all, nearest first.
+        for file in dependencies.split_whitespace().rev().chain([*file]) {
+            if !order.iter().any(|known| known == file) {
+                order.push(file.to_owned());
+            }
+        }
+    }
+    Ok(order)
+}
+
+fn boot(kernel: &Kernel, image: &Path) -> Result<(Tally, bool)> {
+    let mut machine = Command::new("timeout");
+    machine
+        .args([LIMIT, "qemu-system-x86_64", "-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max"])
+        .args([
+            "-smp",
+            "2",
+            "-m",
+            "2048",
+            "-nodefaults",
+            "-display",
+            "none",
+            "-serial",
+            "stdio",
+            "-no-reboot",
+        ])
+        .args(["-fsdev", "local,id=host,path=/,security_model=none,readonly=on,multidevs=remap"])
+        .args(["-device", "virtio-9p-pci,fsdev=host,mount_tag=host"])
+        .args(["-append", "console=ttyS0 quiet panic=-1"])
+        .arg("-kernel")
+        .arg(kernel.image())
+        .arg("-initrd")
+        .arg(image);
+    let mut passed = false;
+    let (tally, ended) = run_and_count(&mut machine, |line| passed |= line.trim() == PASSED)?;
+    Ok((tally, ended && passed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn modules_load_after_what_they_depend_on_and_once() {
+        let modules_dep = "kernel/fs/9p/9p.ko: kernel/net/9p/9pnet.ko kernel/fs/netfs/netfs.ko\n\
+                           kernel/net/9p/9pnet.ko:\n\
+                           kernel/net/9p/9pnet_virtio.ko: kernel/net/9p/9pnet.ko\n";
+        assert_eq!(
+            load_order(modules_dep, &["9p", "9pnet_virtio"]).unwrap(),
+            [
+                "kernel/fs/netfs/netfs.ko",
+                "kernel/net/9p/9pnet.ko",
+                "kernel/fs/9p/9p.ko",
+                "kernel/net/9p/9pnet_virtio.ko"
+            ]
+        );
+        assert!(load_order(modules_dep, &["veth"]).is_err());
+    }
+}
