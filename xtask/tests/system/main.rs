@@ -2,6 +2,7 @@
 
 mod backends;
 mod direct;
+mod generic;
 mod mysql;
 mod nat;
 mod pair;
