@@ -29,7 +29,7 @@ impl Tables {
         access(self.map.set(table, &inner, 0), NAME, "write to")
     }
 
-    /// Contents of a table; `None` if there is none by that number. Up to Linux 6.7 the kernel waits for a grace period
+    /// Contents of a table; `None` if there is none by that number. Linux 6.1 waits for a grace period
     /// of RCU, some 10 ms (`bpf_map_copy_value` in kernel/bpf/syscall.c): not for each of thousands.
     pub fn read(&self, table: u32) -> Result<Option<Vec<u32>>, MapAccessError> {
         match self.map.get(&table, 0) {
