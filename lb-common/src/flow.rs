@@ -61,7 +61,7 @@ pub enum Half {
 
 /// This half sent a FIN.
 pub const SEEN_FIN: u8 = 1;
-/// Either half sent a RST: the flow is over.
+/// This half sent a RST.
 pub const SEEN_RST: u8 = 2;
 
 impl FlowKey {

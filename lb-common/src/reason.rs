@@ -58,9 +58,9 @@ reasons! {
     Flow = "flow", Forward;
     /// A reply of a known `nat` flow, sent to its client.
     Reply = "reply", Forward;
-    /// First packet of a flow that now has an entry in the flow table.
+    /// The packet with which a flow enters the flow table, the second of its client.
     NewFlow = "new_flow", Forward;
-    /// A SYN, or the first packet of a UDP flow: forwarded, with at most an entry among the half-open flows.
+    /// A SYN, or the first packet of a flow that is not known: forwarded, with at most an entry among the half-open flows.
     Opening = "opening", Forward;
     /// Sent to a backend without an entry in the flow table: the table is full, or a RST belongs to no flow.
     Untracked = "untracked", Forward;

@@ -44,38 +44,51 @@ fn balance(ctx: &XdpContext) -> Result<(Reason, u32), Reason> {
     let Some(flow) = flows::get(&packet.key) else {
         return miss::handle(ctx, &packet);
     };
-    // SAFETY: an element of the flow table stays readable until this program ends.
+    // SAFETY: an element stays readable until this program ends. Should user space remove it meanwhile, it may come to hold
+    // another flow: then one packet goes where that flow goes, where it is not expected.
     let value = unsafe { &mut *flow };
     if value.is_forward() { forward_half(ctx, &packet, value) } else { reply_half(ctx, &packet, value) }
 }
 
 #[inline(always)]
 fn forward_half(ctx: &XdpContext, packet: &Packet, value: &mut FlowValue) -> Result<(Reason, u32), Reason> {
-    // A client may reuse the port of a connection that has ended (RFC 9293 section 3.6.1).
-    let reopened = value.phase != 0 && packet.is_bare_syn();
+    let nat = value.method == Method::Nat as u8;
+    // A client may use the port of a connection that is over again (RFC 9293 section 3.6.1). Anybody can forge a SYN, so
+    // it takes nothing away from a flow whose backend has not ended it too.
+    let reopened = packet.is_bare_syn() && nat && is_over(packet, value);
     let Some(backend) = serving(value).filter(|_| !reopened) else {
-        if value.method == Method::Nat as u8 {
+        if nat {
             flows::remove(&packet.key.other_half(value));
         }
         flows::remove(&packet.key);
         return miss::handle(ctx, packet);
     };
+    follow_return_hop(ctx, packet, value)?;
     touch(packet, value);
-    learn_return_hop(ctx, packet, value);
     let action = forward::to_backend(ctx, packet, value.method, backend)?;
     counters::packet(value.backend, packet.frame_length());
     Ok((Reason::Flow, action))
 }
 
 #[inline(always)]
+fn is_over(packet: &Packet, value: &FlowValue) -> bool {
+    match flows::get(&packet.key.other_half(value)) {
+        // SAFETY: as in `balance`.
+        Some(reply) => over(value.phase, unsafe { (*reply).phase }),
+        None => true,
+    }
+}
+
+/// Whether a `nat` flow is over, by what its halves have shown. What the client's side shows may be forged; the backend
+/// believes no packet whose sequence number does not fit (RFC 9293 section 3.10.7.4).
+#[inline(always)]
+pub(crate) const fn over(forward: u8, reply: u8) -> bool {
+    reply & SEEN_RST != 0 || forward & reply & SEEN_FIN != 0
+}
+
+#[inline(always)]
 fn reply_half(ctx: &XdpContext, packet: &Packet, value: &mut FlowValue) -> Result<(Reason, u32), Reason> {
     touch(packet, value);
-    if packet.tcp_flags & Tcp::RST != 0
-        && let Some(forward) = flows::get(&packet.key.other_half(value))
-    {
-        // SAFETY: as in `balance`.
-        unsafe { (*forward).phase |= SEEN_RST };
-    }
     let action = forward::to_client(ctx, packet, value)?;
     counters::packet(value.backend, packet.frame_length());
     Ok((Reason::Reply, action))
@@ -84,8 +97,9 @@ fn reply_half(ctx: &XdpContext, packet: &Packet, value: &mut FlowValue) -> Resul
 /// The backend of a flow, if it still is that backend and its flows may go on.
 #[inline(always)]
 pub(crate) fn serving(value: &FlowValue) -> Option<&'static Backend> {
-    backends::get(value.backend)
-        .filter(|backend| backend.flags & SERVING != 0 && backend.address.v4() == value.address)
+    backends::get(value.backend).filter(|backend| {
+        backend.flags & SERVING != 0 && backend.address.v4() == value.address && backend.port == value.port
+    })
 }
 
 /// Jiffies between two writes of `last_seen`: a flow's cache line stays clean in between.
@@ -106,6 +120,9 @@ fn touch(packet: &Packet, value: &mut FlowValue) {
     let flags = packet.tcp_flags;
     if flags & (Tcp::FIN | Tcp::RST) != 0 {
         value.phase |= ending(flags);
+    } else if value.phase != 0 {
+        // Who goes on after a RST did not send it; a SYN begins anew.
+        value.phase &= if packet.is_bare_syn() { 0 } else { !SEEN_RST };
     }
 }
 
@@ -134,20 +151,26 @@ pub(crate) fn return_hop(ctx: &XdpContext, packet: &Packet) -> NextHop {
     }
 }
 
-/// Follows a client whose router changed: replies go where its packets come from now.
+/// Follows a client whose router changed: replies go where its packets come from now. `Err` for a frame that was sent to
+/// another host and that this one sees because a switch floods it: the other node of the pair, which held the address
+/// before, still has the flow.
 #[inline(always)]
-fn learn_return_hop(ctx: &XdpContext, packet: &Packet, value: &mut FlowValue) {
-    if value.method != Method::Nat as u8 {
-        return;
-    }
+fn follow_return_hop(ctx: &XdpContext, packet: &Packet, value: &mut FlowValue) -> Result<(), Reason> {
     let hop = return_hop(ctx, packet);
-    if hop != value.return_hop {
-        value.return_hop = hop;
-        if let Some(reply) = flows::get(&packet.key.other_half(value)) {
-            // SAFETY: as in `balance`.
-            unsafe { (*reply).return_hop = hop };
-        }
+    if hop == value.return_hop {
+        return Ok(());
     }
+    if !miss::for_this_host(ctx, packet) {
+        return Err(Reason::OtherHost);
+    }
+    value.return_hop = hop;
+    if value.method == Method::Nat as u8
+        && let Some(reply) = flows::get(&packet.key.other_half(value))
+    {
+        // SAFETY: as in `balance`.
+        unsafe { (*reply).return_hop = hop };
+    }
+    Ok(())
 }
 
 /// Writes jiffies and the monotonic clock in nanoseconds over the first 16 bytes of the packet, for user space to learn

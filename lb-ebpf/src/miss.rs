@@ -1,18 +1,19 @@
 //! A packet whose flow is not in the table: service, scheduler, state.
 //!
-//! A bare SYN proves nothing about its sender, so it enters the flow table never. With `nat` the reply must find its
-//! way back: it enters the half-open table, where a flood only pushes out other half-open flows. With `tunnel` and
-//! `direct` it leaves no state: the next packet of the connection finds the same backend by the same hash. While a pool
-//! is changing, that packet goes by the previous table, and SYNs that the new table moves are remembered.
+//! One packet proves nothing about its sender, so a flow enters the flow table with the second packet of its client. The
+//! first enters the table of half-open flows, where a flood only pushes out other half-open flows. A bare SYN enters even
+//! that only where it must: with `nat`, so that the reply finds its way back. With `tunnel` and `direct` it leaves no
+//! state, for the next packet of the connection finds the same backend by the same hash. While a pool is changing, that
+//! packet goes by the previous table, and SYNs that the new table moves are remembered.
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::{Backend, SERVING};
-use lb_common::flow::{FlowValue, Half, SEEN_FIN, SEEN_RST, VERSION};
+use lb_common::flow::{FlowValue, Half, VERSION};
 use lb_common::hash::{flow_hash, table_entry};
 use lb_common::reason::Reason;
 use lb_common::service::{Method, NO_TABLE, ServiceValue};
 
-use crate::balance::{ending, now, return_hop, serving};
+use crate::balance::{ending, now, over, return_hop, serving};
 use crate::forward;
 use crate::maps::{backends, counters, flows, half_open, maglev, services, stations};
 use crate::packet::{Packet, Tcp};
@@ -26,7 +27,7 @@ pub(crate) fn handle(ctx: &XdpContext, packet: &Packet) -> Result<(Reason, u32),
     if !for_this_host(ctx, packet) {
         return Err(Reason::OtherHost);
     }
-    let known = known.filter(FlowValue::is_forward).filter(is_recent);
+    let known = known.filter(|value| value.is_forward() && (!packet.is_bare_syn() || is_recent(value)));
     let choice = match known.filter(|value| serving(value).is_some()) {
         Some(value) => Choice { number: value.backend, remember: false },
         None => choose(packet, &service),
@@ -42,15 +43,15 @@ pub(crate) fn handle(ctx: &XdpContext, packet: &Packet) -> Result<(Reason, u32),
 }
 
 /// XDP sees frames for other hosts too where a switch floods them or somebody captures: the other node of the pair must
-/// not forward them a second time. A flow in the table was this node's before.
+/// not forward them a second time.
 #[inline(always)]
-fn for_this_host(ctx: &XdpContext, packet: &Packet) -> bool {
+pub(crate) fn for_this_host(ctx: &XdpContext, packet: &Packet) -> bool {
     // SAFETY: `parse` compared the header with the end of the packet.
     stations::contains(ctx.ingress_ifindex() as u32, unsafe { (*packet.ethernet).destination })
 }
 
-/// Jiffies that a half-open flow binds its client's next packet to its backend: a minute, or six seconds where a second
-/// has a thousand. A client that repeats its SYN is back sooner (RFC 6298 section 2), and a pool changes in a longer time.
+/// Jiffies that a half-open flow binds its client's next SYN to its backend: a minute, or six seconds where a second has a
+/// thousand. A client that repeats its SYN is back sooner (RFC 6298 section 2); a later one opens another connection.
 const HALF_OPEN_BINDS: u32 = 6000;
 
 #[inline(always)]
@@ -142,35 +143,35 @@ fn store(packet: &Packet, value: &mut FlowValue, known: bool, remember: bool) ->
     if reply_taken(packet, value) {
         return Err(Reason::ReplyTaken);
     }
-    let opening = if packet.is_tcp() { packet.is_bare_syn() } else { !known };
-    if opening {
-        if !packet.is_tcp() {
-            counters::new_flow(value.backend);
-        }
-        let must = value.method == Method::Nat as u8;
-        if must || remember || !packet.is_tcp() {
-            insert_half_open(packet, value, must)?;
+    let nat = value.method == Method::Nat as u8;
+    if packet.is_bare_syn() {
+        if nat || remember {
+            insert_half_open(packet, value, nat)?;
         }
         return Ok(Reason::Opening);
     }
     // A RST that belongs to nothing ends nothing.
-    let stray = packet.tcp_flags & Tcp::RST != 0;
-    if !stray && insert(packet, value).is_ok() {
-        if packet.is_tcp() {
+    if packet.tcp_flags & Tcp::RST != 0 {
+        return Ok(Reason::Untracked);
+    }
+    if !known {
+        if !packet.is_tcp() {
             counters::new_flow(value.backend);
         }
-        if known {
-            if value.method == Method::Nat as u8 {
-                half_open::remove(&packet.key.other_half(value));
-            }
-            half_open::remove(&packet.key);
-        }
-        return Ok(Reason::NewFlow);
+        insert_half_open(packet, value, nat)?;
+        return Ok(Reason::Opening);
     }
-    if !known && !stray {
-        insert_half_open(packet, value, value.method == Method::Nat as u8)?;
+    if insert(packet, value).is_err() {
+        return Ok(Reason::Untracked);
     }
-    Ok(Reason::Untracked)
+    if packet.is_tcp() {
+        counters::new_flow(value.backend);
+    }
+    if nat {
+        half_open::remove(&packet.key.other_half(value));
+    }
+    half_open::remove(&packet.key);
+    Ok(Reason::NewFlow)
 }
 
 /// Whether the backend's replies to this client and port belong to a flow of another listen address. With one backend
@@ -191,12 +192,11 @@ fn reply_taken(packet: &Packet, value: &FlowValue) -> bool {
         return false;
     }
     let forward_key = reply_key.other_half(reply);
-    let forward_phase = match flows::get(&forward_key) {
+    let over = match flows::get(&forward_key) {
         // SAFETY: as above.
-        Some(forward) => unsafe { (*forward).phase },
-        None => SEEN_RST,
+        Some(forward) => over(unsafe { (*forward).phase }, reply.phase),
+        None => true,
     };
-    let over = (reply.phase | forward_phase) & SEEN_RST != 0 || reply.phase & forward_phase & SEEN_FIN != 0;
     if over {
         flows::remove(&forward_key);
         flows::remove(&reply_key);

@@ -55,6 +55,12 @@ pub(super) struct Halves {
 }
 
 impl Halves {
+    /// A RST of the client's side may be forged, and a flow that goes on after one shows it.
+    fn reset_by_backend(&self) -> bool {
+        let halves = [Some(self.this), self.other];
+        halves.iter().flatten().any(|half| !half.is_forward() && half.phase & SEEN_RST != 0)
+    }
+
     /// Reset, or finished by every half there is.
     fn ended(&self) -> bool {
         let other = self.other.map_or(SEEN_FIN, |other| other.phase);
@@ -80,7 +86,7 @@ pub(super) fn expired(
     let phase = halves.this.phase | halves.other.map_or(0, |other| other.phase);
     let by_state = if key.protocol == PROTOCOL_UDP {
         UDP
-    } else if phase & SEEN_RST != 0 {
+    } else if halves.reset_by_backend() {
         RESET
     } else if phase & SEEN_FIN != 0 {
         FINISHING
@@ -131,8 +137,7 @@ mod tests {
 
     #[test]
     fn each_state_has_its_own_time() {
-        for (protocol, phase, seconds) in
-            [(6, 0, 900), (6, SEEN_FIN, 120), (6, SEEN_RST, 10), (6, SEEN_FIN | SEEN_RST, 10), (17, 0, 300)]
+        for (protocol, phase, seconds) in [(6, 0, 900), (6, SEEN_FIN, 120), (6, SEEN_RST, 120), (17, 0, 300)]
         {
             let halves = |ago| Halves { this: half(phase, ago), other: None };
             assert!(
@@ -141,6 +146,24 @@ mod tests {
             );
             assert!(expired(&key(protocol), &halves(seconds), Pressure::None, ago), "{protocol} {phase}");
         }
+    }
+
+    #[test]
+    fn only_a_reset_by_the_backend_is_believed_at_once() {
+        let by_backend = FlowValue { half: Half::Reply as u8, ..half(SEEN_RST, 11) };
+        assert!(expired(
+            &key(6),
+            &Halves { this: half(0, 11), other: Some(by_backend) },
+            Pressure::None,
+            ago
+        ));
+        let open = FlowValue { half: Half::Reply as u8, ..half(0, 11) };
+        assert!(!expired(
+            &key(6),
+            &Halves { this: half(SEEN_RST, 11), other: Some(open) },
+            Pressure::None,
+            ago
+        ));
     }
 
     #[test]

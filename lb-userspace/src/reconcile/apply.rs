@@ -7,7 +7,8 @@ use super::plan::{Actual, Step};
 use crate::dataplane::DataPlane;
 use crate::dataplane::maps::MapAccessError;
 
-/// Contents of tables as they were written or read last: a table in place is never changed, so it is read only once.
+/// Contents of the tables that this daemon wrote; a table in place is never changed. Those of an earlier daemon are
+/// unknown, so each is written anew and the old one stays as the previous one for its time.
 #[derive(Debug, Default)]
 pub struct KnownTables(BTreeMap<u32, Arc<[u32]>>);
 
@@ -18,11 +19,8 @@ pub struct KnownTables(BTreeMap<u32, Arc<[u32]>>);
 pub fn read(plane: &mut DataPlane, known: &mut KnownTables) -> Result<Actual, MapAccessError> {
     let mut tables = BTreeMap::new();
     for number in plane.table_numbers()? {
-        let entries = match known.0.remove(&number) {
-            Some(entries) => Some(entries),
-            None => plane.tables.read(number)?.map(Arc::from),
-        };
-        tables.extend(entries.map(|entries| (number, entries)));
+        let unknown = || Arc::from([]);
+        tables.insert(number, known.0.remove(&number).unwrap_or_else(unknown));
     }
     known.0.clone_from(&tables);
     Ok(Actual { services: plane.services.read()?, backends: plane.backends.read()?, tables })

@@ -24,6 +24,7 @@ use crate::sched::maglev::{self, Candidate};
 pub struct Actual {
     pub services: BTreeMap<ServiceKey, ServiceValue>,
     pub backends: BTreeMap<u32, Backend>,
+    /// By number; empty where the contents are unknown.
     pub tables: BTreeMap<u32, Arc<[u32]>>,
 }
 

@@ -34,7 +34,7 @@ fn both_halves_expire_together_whichever_of_them_ended_the_flow() {
     let reset = tcp().port(3);
     let open = tcp().port(4);
     for packet in [&by_client, &by_backend, &reset, &open] {
-        node.expect("flow", packet, Reason::NewFlow, 0);
+        node.establish(packet, 0);
     }
     node.expect("FIN", &by_client.flags(FIN | ACK), Reason::Flow, 0);
     node.expect_reply("FIN", &reply(&by_backend, 0).flags(FIN | ACK));
@@ -58,9 +58,9 @@ fn what_was_never_ended_expires_by_the_times_of_its_protocol() {
     for method in crate::flows::METHODS {
         let mut node = Node::new(method);
         node.backend(1, &backend(1));
-        node.expect("TCP", &tcp(), Reason::NewFlow, 0);
+        node.establish(&tcp(), 0);
         node.expect("UDP", &udp(), Reason::Opening, 0);
-        node.expect("UDP", &udp(), Reason::NewFlow, 0);
+        node.establish(&udp(), 0);
         let census = sweep_after(&mut node, Duration::from_secs(400));
         let entries = if method == Method::Nat { 2 } else { 1 };
         assert_eq!((census.expired, census.entries), (1, entries));
@@ -72,9 +72,11 @@ fn what_was_never_ended_expires_by_the_times_of_its_protocol() {
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn a_table_of_many_flows_is_swept_whole() {
-    let mut node = Node::sized(Method::Nat, 65_536, 1024);
+    let mut node = Node::sized(Method::Nat, 65_536, 4096);
     for port in 1..=20_000 {
-        node.plane.run("evenkeel", &tcp().port(port).bytes(), 0).unwrap();
+        for _ in 0..2 {
+            node.plane.run("evenkeel", &tcp().port(port).bytes(), 0).unwrap();
+        }
     }
     node.recount();
     let census = sweep_after(&mut node, Duration::from_secs(1000));

@@ -238,6 +238,17 @@ impl Node {
         self.counted = counts.into_iter().map(|(reason, count)| (reason as u32, count)).collect();
     }
 
+    /// Sends the packets that the flow needs to enter the flow table, to that backend.
+    pub(crate) fn establish(&mut self, packet: &Packet, number: u32) {
+        let seen = self.send(packet);
+        assert_eq!(hex(&seen.frame), hex(&delivered(packet, self.method, number)));
+        if seen.reason == Reason::Opening {
+            self.expect("second packet", packet, Reason::NewFlow, number);
+        } else {
+            assert_eq!(seen.reason, Reason::NewFlow);
+        }
+    }
+
     pub(crate) fn send(&mut self, packet: &Packet) -> Seen {
         self.send_bytes(&packet.bytes())
     }

@@ -13,6 +13,7 @@ use crate::packet::{IP, Packet, SYN, TRANSPORT, sum_ip_again};
 fn busy(method: Method) -> (Node, [Vec<u8>; 2]) {
     let mut node = Node::new(method);
     node.send(&tcp());
+    node.send(&tcp());
     node.send(&udp());
     node.send(&udp());
     (node, [tcp().bytes(), udp().bytes()])

@@ -24,6 +24,8 @@ struct Flow {
     backend: u32,
     /// FIN and RST it has shown.
     ended: u8,
+    /// MAC addresses and so on of the client's last packet.
+    hop: [u8; 12],
     /// For a reply: what the client knows as the source, and the MAC addresses of the way back.
     reply: Option<(End, Mac, Mac)>,
 }
@@ -57,31 +59,44 @@ impl Model {
             return self.miss(&packet);
         };
         if let Some((end, to, from)) = flow.reply {
-            self.end(&packet.tuple, packet.flags);
-            if packet.flags & RST != 0 {
-                self.end(&forward_of(&packet.tuple, end), RST);
-            }
+            self.touch(&packet);
             return leave(&packet, Reason::Reply, |frame| back(frame, &packet, end, to, from));
         }
-        if !self.serving[flow.backend as usize] || (flow.ended != 0 && packet.is_bare_syn()) {
+        let nat = flow.method == Method::Nat;
+        let reply = reply_of(&packet.tuple, flow.backend);
+        let by_backend = self.flows.get(&reply).map_or(RST, |reply| reply.ended);
+        let reopened = packet.is_bare_syn() && nat && over(flow.ended, by_backend);
+        if !self.serving[flow.backend as usize] || reopened {
             self.flows.remove(&packet.tuple);
-            if flow.method == Method::Nat {
-                self.flows.remove(&reply_of(&packet.tuple, flow.backend));
+            if nat {
+                self.flows.remove(&reply);
             }
             return self.miss(&packet);
         }
-        self.end(&packet.tuple, packet.flags);
-        if let Some(reply) = self.flows.get_mut(&reply_of(&packet.tuple, flow.backend))
-            && flow.method == Method::Nat
-        {
-            reply.reply = Some(packet.way_back());
+        if flow.hop != packet.hop() {
+            if packet.frame[..6] != NODE_MAC {
+                return (Reason::OtherHost, None);
+            }
+            if let Some(flow) = self.flows.get_mut(&packet.tuple) {
+                flow.hop = packet.hop();
+            }
+            if let Some(reply) = self.flows.get_mut(&reply)
+                && nat
+            {
+                reply.reply = Some(packet.way_back());
+            }
         }
+        self.touch(&packet);
         leave(&packet, Reason::Flow, |frame| forth(frame, &packet, flow))
     }
 
-    fn end(&mut self, tuple: &Tuple, flags: u8) {
-        if let Some(flow) = self.flows.get_mut(tuple) {
-            flow.ended |= flags & (FIN | RST);
+    fn touch(&mut self, packet: &Parsed<'_>) {
+        if let Some(flow) = self.flows.get_mut(&packet.tuple) {
+            match packet.flags & (FIN | RST) {
+                0 if packet.is_bare_syn() => flow.ended = 0,
+                0 => flow.ended &= !RST,
+                ending => flow.ended |= ending,
+            }
         }
     }
 
@@ -94,8 +109,7 @@ impl Model {
             return false;
         }
         let forward = forward_of(reply, end);
-        let by_client = self.flows.get(&forward).map_or(RST, |forward| forward.ended);
-        let over = (ended | by_client) & RST != 0 || ended & by_client & FIN != 0;
+        let over = self.flows.get(&forward).is_none_or(|forward| over(forward.ended, ended));
         if over {
             self.flows.remove(&forward);
             self.flows.remove(reply);
@@ -127,7 +141,8 @@ impl Model {
             return (Reason::NoBackend, None);
         };
         let moved = kept.is_none() && self.previous.is_some() && current != previous;
-        let flow = Flow { method, backend, ended: packet.flags & (FIN | RST), reply: None };
+        let (ended, hop) = (packet.flags & (FIN | RST), packet.hop());
+        let flow = Flow { method, backend, ended, hop, reply: None };
         match self.store(packet, flow, known.is_some(), moved) {
             Reason::ReplyTaken => (Reason::ReplyTaken, None),
             reason => leave(packet, reason, |frame| forth(frame, packet, flow)),
@@ -135,7 +150,6 @@ impl Model {
     }
 
     fn store(&mut self, packet: &Parsed<'_>, flow: Flow, known: bool, moved: bool) -> Reason {
-        let tcp = packet.tuple.protocol == 6;
         let nat = flow.method == Method::Nat;
         let reply = reply_of(&packet.tuple, flow.backend);
         if nat && self.reply_taken(packet, &reply) {
@@ -147,8 +161,8 @@ impl Model {
                 table.insert(reply, Flow { reply: Some(packet.way_back()), ..flow });
             }
         };
-        if if tcp { packet.is_bare_syn() } else { !known } {
-            if nat || moved || !tcp {
+        if packet.is_bare_syn() {
+            if nat || moved {
                 halves(&mut self.half_open);
             }
             return Reason::Opening;
@@ -156,20 +170,30 @@ impl Model {
         if packet.flags & RST != 0 {
             return Reason::Untracked;
         }
+        if !known {
+            halves(&mut self.half_open);
+            return Reason::Opening;
+        }
         halves(&mut self.flows);
-        if known {
-            self.half_open.remove(&packet.tuple);
-            if nat {
-                self.half_open.remove(&reply);
-            }
+        self.half_open.remove(&packet.tuple);
+        if nat {
+            self.half_open.remove(&reply);
         }
         Reason::NewFlow
     }
 }
 
+fn over(forward: u8, reply: u8) -> bool {
+    reply & RST != 0 || forward & reply & FIN != 0
+}
+
 impl Parsed<'_> {
     fn is_bare_syn(&self) -> bool {
         self.flags & (SYN | ACK) == SYN
+    }
+
+    fn hop(&self) -> [u8; 12] {
+        self.frame[..12].try_into().unwrap()
     }
 
     fn way_back(&self) -> (End, Mac, Mac) {

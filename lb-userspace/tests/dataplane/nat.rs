@@ -13,7 +13,7 @@ use crate::packet::{ACK, Packet, SYN, TRANSPORT, Transport};
 #[ignore = "needs root: cargo xtask test"]
 fn request_and_reply_are_rewritten_with_right_checksums() {
     let mut node = Node::new(Method::Nat);
-    node.expect("the flow", &tcp(), Reason::NewFlow, 0);
+    node.establish(&tcp(), 0);
     for (what, request) in [
         ("TCP", tcp()),
         ("TCP without payload", tcp().payload(b"")),
@@ -41,7 +41,7 @@ fn udp_is_rewritten_with_right_checksums() {
         let request = udp().payload(payload);
         node.expect("first", &request, Reason::Opening, 0);
         node.expect_reply("answer to the first", &reply(&request, 0).payload(payload));
-        node.expect("second", &request, Reason::NewFlow, 0);
+        node.establish(&request, 0);
         node.expect("third", &request, Reason::Flow, 0);
         node.expect_reply("answer", &reply(&request, 0).payload(payload));
     }
@@ -53,7 +53,7 @@ fn udp_without_checksum_stays_without() {
     let mut node = Node::new(Method::Nat);
     let request = request(Transport::UdpWithoutChecksum);
     node.expect("first", &request, Reason::Opening, 0);
-    node.expect("second", &request, Reason::NewFlow, 0);
+    node.establish(&request, 0);
     node.expect("third", &request, Reason::Flow, 0);
     node.expect_reply("answer", &reply(&request, 0));
 }
@@ -84,7 +84,7 @@ fn udp_checksum_that_comes_out_as_zero_is_sent_as_all_ones() {
 #[ignore = "needs root: cargo xtask test"]
 fn every_checksum_a_tcp_packet_can_carry_is_updated_to_the_right_one() {
     let mut node = Node::new(Method::Nat);
-    node.expect("the flow", &tcp(), Reason::NewFlow, 0);
+    node.establish(&tcp(), 0);
     for word in (0..=u16::MAX).step_by(13) {
         let request = tcp().payload(&word.to_be_bytes());
         let seen = node.plane.run("evenkeel", &request.bytes(), 0).unwrap();
@@ -96,7 +96,7 @@ fn every_checksum_a_tcp_packet_can_carry_is_updated_to_the_right_one() {
 #[ignore = "needs root: cargo xtask test"]
 fn a_packet_without_a_hop_left_is_dropped_in_both_directions() {
     let mut node = Node::new(Method::Nat);
-    node.expect("the flow", &tcp(), Reason::NewFlow, 0);
+    node.establish(&tcp(), 0);
     let row = |packet: Packet| ("no hop left", packet.bytes(), Action::Drop, Reason::TtlExceeded, None);
     for ttl in [0, 1] {
         node.rows(&[
@@ -112,7 +112,7 @@ fn a_packet_without_a_hop_left_is_dropped_in_both_directions() {
 #[ignore = "needs root: cargo xtask test"]
 fn replies_go_back_the_way_the_last_request_came() {
     let mut node = Node::new(Method::Nat);
-    node.expect("the flow", &tcp(), Reason::NewFlow, 0);
+    node.establish(&tcp(), 0);
     node.expect_reply("by the first router", &reply(&tcp(), 0));
     let other_router = [2, 0, 0, 0, 0, 99];
     node.expect("by another router", &Packet { from_mac: other_router, ..tcp() }, Reason::Flow, 0);
@@ -129,7 +129,7 @@ fn a_backend_whose_next_hop_is_unknown_gets_nothing_until_it_is_known() {
     let mut node = Node::new(Method::Nat);
     let unresolved =
         |packet: Packet| ("unresolved", packet.bytes(), Action::Drop, Reason::NextHopUnresolved, None);
-    node.expect("the flow", &tcp(), Reason::NewFlow, 0);
+    node.establish(&tcp(), 0);
     let record = backend(0);
     node.backend(0, &lb_common::backend::Backend { flags: SERVING, ..record });
     node.rows(&[unresolved(tcp()), unresolved(tcp().port(41_000).flags(SYN)), unresolved(udp())]);

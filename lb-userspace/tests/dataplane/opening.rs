@@ -20,7 +20,7 @@ fn a_nat_handshake_is_half_open_until_the_client_answers() {
     node.expect_reply("SYN-ACK", &syn_ack);
     node.expect_reply("SYN-ACK again", &syn_ack);
     assert_eq!(node.flows(), []);
-    node.expect("ACK", &tcp(), Reason::NewFlow, 0);
+    node.establish(&tcp(), 0);
     assert_eq!(node.flows().len(), 2);
     node.expect_reply("data", &reply(&tcp(), 0));
     node.expect("data", &tcp(), Reason::Flow, 0);
@@ -57,8 +57,8 @@ fn a_handshake_under_way_keeps_its_backend_when_the_pool_changes() {
         node.expect("SYN by the old table", &syn, Reason::Opening, 0);
         node.expect("first datagram", &udp(), Reason::Opening, 0);
         node.replace_table_by_backend_1(true);
-        node.expect("its ACK", &ack, Reason::NewFlow, 0);
-        node.expect("second datagram", &udp(), Reason::NewFlow, 0);
+        node.establish(&ack, 0);
+        node.establish(&udp(), 0);
         node.expect("data", &ack, Reason::Flow, 0);
     }
 }
@@ -70,11 +70,11 @@ fn a_syn_that_the_new_table_moves_is_remembered() {
         let mut node = Node::new(method);
         node.replace_table_by_backend_1(true);
         node.expect("SYN by the new table", &tcp().flags(SYN), Reason::Opening, 1);
-        node.expect("its ACK", &tcp(), Reason::NewFlow, 1);
+        node.establish(&tcp(), 1);
         node.expect("data", &tcp(), Reason::Flow, 1);
-        node.expect("midway, by the old table", &tcp().port(41_000), Reason::NewFlow, 0);
+        node.establish(&tcp().port(41_000), 0);
         node.expect("a datagram is never midway", &udp(), Reason::Opening, 1);
-        node.expect("second datagram", &udp(), Reason::NewFlow, 1);
+        node.establish(&udp(), 1);
     }
 }
 
@@ -85,9 +85,9 @@ fn the_previous_table_counts_only_where_its_backend_serves() {
         let mut node = Node::new(method);
         node.replace_table_by_backend_1(true);
         node.backend(0, &Backend { flags: RESOLVED, ..backend(0) });
-        node.expect("midway", &tcp(), Reason::NewFlow, 1);
+        node.establish(&tcp(), 1);
         node.service(TABLE, 99);
-        node.expect("a previous table that is gone", &tcp().port(41_000), Reason::NewFlow, 1);
+        node.establish(&tcp().port(41_000), 1);
     }
 }
 
@@ -101,7 +101,7 @@ fn connections_midway_go_on_while_nobody_takes_new_ones() {
         node.service(NO_TABLE, PREVIOUS_TABLE);
         let syn = tcp().port(41_000).flags(SYN).bytes();
         node.rows(&[("new", syn, Action::Drop, Reason::NoBackend, None)]);
-        node.expect("midway", &tcp(), Reason::NewFlow, 0);
+        node.establish(&tcp(), 0);
     }
 }
 
@@ -116,7 +116,7 @@ fn a_handshake_whose_backend_stops_serving_is_hashed_again() {
         node.backend(0, &Backend { flags: RESOLVED, ..backend(0) });
         let moved = node.send(&tcp().flags(SYN));
         assert_eq!((moved.reason, moved.frame), (Reason::Opening, delivered(&tcp().flags(SYN), method, 1)));
-        node.expect("ACK", &tcp(), Reason::NewFlow, 1);
+        node.establish(&tcp(), 1);
         let moved = node.send(&udp());
         assert_eq!(moved.frame, delivered(&udp(), method, 1));
     }
@@ -129,7 +129,7 @@ fn datagrams_count_as_a_flow_from_the_second_on() {
         let mut node = Node::new(method);
         node.expect("first", &udp(), Reason::Opening, 0);
         assert_eq!(node.flows(), []);
-        node.expect("second", &udp(), Reason::NewFlow, 0);
+        node.establish(&udp(), 0);
         node.expect("third", &udp(), Reason::Flow, 0);
         assert_eq!(node.flows().len(), if method == Method::Nat { 2 } else { 1 });
     }

@@ -58,7 +58,9 @@ fn replies_leave_by_the_interface_that_the_client_comes_in_by() {
 
     node.ingress = outside;
     let out = Some(delivered(&tcp(), Method::Nat, 0));
-    node.rows(&[("from outside", tcp().bytes(), Action::Redirect, Reason::NewFlow, out)]);
+    for reason in [Reason::Opening, Reason::NewFlow] {
+        node.rows(&[("from outside", tcp().bytes(), Action::Redirect, reason, out.clone())]);
+    }
     node.ingress = 0;
     node.rows(&row("to the outside", Action::Redirect));
     node.expect("the client moved to the other interface", &tcp(), Reason::Flow, 0);

@@ -15,7 +15,7 @@ use crate::packet::{FIN, IP, Packet, RST, SYN, Transport};
 fn packets_reach_the_backend_whole_by_tunnel_and_direct() {
     for method in [Method::Tunnel, Method::Direct] {
         let mut node = Node::new(method);
-        node.expect("the flow", &tcp(), Reason::NewFlow, 0);
+        node.establish(&tcp(), 0);
         for (what, packet) in [
             ("no payload", tcp().payload(b"")),
             ("odd payload", tcp().payload(b"odd")),
@@ -67,7 +67,7 @@ fn outer_header_says_what_rfc_2003_asks_for() {
 fn what_does_not_fit_into_the_tunnel_is_dropped_and_counted() {
     let mut node = Node::new(Method::Tunnel);
     let fits = usize::from(MTU) - 20 - 20 - 20;
-    node.expect("fits to the byte", &tcp().payload(&vec![7; fits]), Reason::NewFlow, 0);
+    node.establish(&tcp().payload(&vec![7; fits]), 0);
     let larger = tcp().payload(&vec![7; fits + 1]).bytes();
     node.rows(&[("a byte more", larger, Action::Drop, Reason::TooBig, None)]);
     node.backend(0, &Backend { mtu: 0, ..backend(0) });
@@ -82,7 +82,7 @@ fn a_padded_frame_keeps_its_padding_and_tells_the_length_of_its_packet() {
         let packet = tcp().payload(b"");
         let out = crate::fixture::delivered(&packet, method, 0);
         let padded = |bytes: Vec<u8>| [bytes, vec![0x55; 6]].concat();
-        for reason in [Reason::NewFlow, Reason::Flow] {
+        for reason in [Reason::Opening, Reason::NewFlow, Reason::Flow] {
             let row = ("padded", padded(packet.bytes()), Action::Transmit, reason, Some(padded(out.clone())));
             node.rows(&[row]);
         }
@@ -100,7 +100,7 @@ fn only_what_opens_a_connection_twice_over_leaves_state() {
             node.expect("first UDP packet", &udp().port(port), Reason::Opening, 0);
         }
         assert_eq!(node.flows(), []);
-        node.expect("second packet of a connection", &tcp(), Reason::NewFlow, 0);
+        node.establish(&tcp(), 0);
         assert_eq!(node.flows().len(), 1);
     }
 }
@@ -110,7 +110,7 @@ fn only_what_opens_a_connection_twice_over_leaves_state() {
 fn answers_do_not_come_this_way() {
     for method in [Method::Tunnel, Method::Direct] {
         let mut node = Node::new(method);
-        node.expect("the flow", &tcp(), Reason::NewFlow, 0);
+        node.establish(&tcp(), 0);
         let answer = reply(&tcp(), 0).bytes();
         node.rows(&[("not rewritten", answer, Action::Pass, Reason::NoService, None)]);
     }

@@ -1,16 +1,16 @@
-use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::Ebpf;
 use aya::maps::of_maps::ArrayOfMaps;
-use aya::maps::{Array, IterableMap as _, MapData, MapError};
+use aya::maps::{Array, IterableMap as _, MapData};
 use lb_common::limits::TABLE_ENTRIES;
 
 use super::names::MAGLEV as NAME;
 use super::{MapAccessError, MapOpenError, access, descriptor, take};
-use crate::dataplane::batch::{self, Scan};
+use crate::dataplane::batch;
 
-/// Maglev tables, each a map of its own.
+/// Maglev tables, each a map of its own. They are written and not read back: to open an inner map again takes
+/// CAP_SYS_ADMIN, which the daemon does not have.
 pub struct Tables {
     fd: OwnedFd,
     map: ArrayOfMaps<MapData, Array<MapData, u32>>,
@@ -29,29 +29,10 @@ impl Tables {
         access(self.map.set(table, &inner, 0), NAME, "write to")
     }
 
-    /// Contents of a table; `None` if there is none by that number. Up to Linux 6.7 the kernel waits for a grace period
-    /// of RCU, some 10 ms (`bpf_map_copy_value` in kernel/bpf/syscall.c): not for each of thousands.
-    pub fn read(&self, table: u32) -> Result<Option<Vec<u32>>, MapAccessError> {
-        match self.map.get(&table, 0) {
-            Ok(inner) => access(contents(inner.map().fd().as_fd()), NAME, "read a table of").map(Some),
-            Err(MapError::KeyNotFound) => Ok(None),
-            Err(error) => access(Err(error), NAME, "read"),
-        }
-    }
-
     pub fn remove(&mut self, table: u32) -> Result<(), MapAccessError> {
         match batch::delete(self.fd.as_fd(), table) {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             other => access(other, NAME, "remove from"),
         }
     }
-}
-
-fn contents(inner: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
-    let mut entries = Vec::with_capacity(TABLE_ENTRIES as usize);
-    let mut scan = Scan::<u32, u32>::new(inner);
-    while let Some(chunk) = scan.next_chunk()? {
-        entries.extend(chunk.map(|(_, number)| *number));
-    }
-    Ok(entries)
 }
