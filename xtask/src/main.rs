@@ -25,7 +25,7 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
-    /// Checks formatting, then runs clippy on both sides, with warnings as errors
+    /// Checks formatting, runs clippy on both sides with warnings as errors, and cargo-deny if it is installed
     Lint,
     /// Runs every test, as root
     Test {
