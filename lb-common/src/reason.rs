@@ -5,6 +5,8 @@
 pub enum Verdict {
     /// Sent on by the program itself.
     Forward,
+    /// Not sent on; its sender gets an answer from the program itself.
+    Answer,
     /// Left to the kernel, as it came.
     Pass,
     Drop,
@@ -15,6 +17,7 @@ impl Verdict {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Forward => "forward",
+            Self::Answer => "answer",
             Self::Pass => "pass",
             Self::Drop => "drop",
         }
@@ -66,6 +69,8 @@ reasons! {
     Untracked = "untracked", Forward;
     /// An ICMP error about a packet of a flow, sent to the end it is meant for.
     IcmpError = "icmp_error", Forward;
+    /// With the tunnel header larger than the way to the backend takes: the sender is told the size that fits.
+    FragmentationNeeded = "fragmentation_needed", Answer;
     /// Not IPv4: ARP, IPv6 and the rest are the kernel's.
     NotIpv4 = "not_ipv4", Pass;
     /// Neither TCP nor UDP, nor an ICMP error about a flow: ping, VRRP and the rest are the kernel's.
@@ -88,7 +93,7 @@ reasons! {
     TtlExceeded = "ttl_exceeded", Drop;
     /// The MAC address of the way to the backend is not known yet; user space is finding it out.
     NextHopUnresolved = "next_hop_unresolved", Drop;
-    /// With the tunnel header, larger than the way to the backend takes.
+    /// With the tunnel header larger than the way to the backend takes, from a sender that can't be told.
     TooBig = "too_big", Drop;
     /// The frame has no room in front for a tunnel header: the driver's headroom is too small.
     NoHeadroom = "no_headroom", Drop;

@@ -28,6 +28,7 @@ pub fn run(ctx: &XdpContext) -> u32 {
             }
             match reason.verdict() {
                 Verdict::Drop => xdp_action::XDP_DROP,
+                Verdict::Answer => xdp_action::XDP_TX,
                 Verdict::Pass | Verdict::Forward => xdp_action::XDP_PASS,
             }
         }

@@ -18,4 +18,5 @@ mod maps;
 mod miss;
 mod packet;
 pub mod tables;
+mod too_big;
 mod transmit;

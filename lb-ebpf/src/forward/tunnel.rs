@@ -8,6 +8,7 @@ use lb_common::reason::Reason;
 
 use crate::forward::decrement_ttl;
 use crate::packet::{Ethernet, Ipv4, PROTOCOL_IPIP, Packet, at};
+use crate::too_big;
 
 const TTL: u8 = 64;
 const OVERHEAD: u16 = size_of::<Ipv4>() as u16;
@@ -15,7 +16,7 @@ const OVERHEAD: u16 = size_of::<Ipv4>() as u16;
 #[inline(always)]
 pub(super) fn encapsulate(ctx: &XdpContext, packet: &Packet, backend: &Backend) -> Result<(), Reason> {
     if packet.ip_length > backend.mtu.saturating_sub(OVERHEAD) {
-        return Err(Reason::TooBig);
+        return Err(too_big::answer(ctx, packet, backend.mtu.saturating_sub(OVERHEAD)));
     }
     // SAFETY: `parse` compared the header with the end of the packet.
     let tos = unsafe {

@@ -1,5 +1,5 @@
-//! The flow table: a hash without eviction. Entries go in and out in pairs and only user space lets them expire, so no
-//! flood takes an established flow away and the two halves of a `nat` flow can't lose each other.
+//! The flow table: a hash without eviction. Entries go in and out in pairs, and user space lets them expire, so no flood
+//! takes an established flow away and the two halves of a `nat` flow can't lose each other.
 
 use aya_ebpf::bindings::BPF_ANY;
 use aya_ebpf::btf_maps::HashMap;

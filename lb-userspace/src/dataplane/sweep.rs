@@ -1,4 +1,5 @@
-//! The thread that lets flows expire and counts them: the only one that removes from the flow table.
+//! The thread that lets flows expire and counts them. The program itself removes a flow only when its client opens the
+//! connection anew, or its backend serves no more.
 
 use std::collections::BTreeMap;
 use std::thread;

@@ -222,6 +222,7 @@ impl Node {
         let fits = match reason.verdict() {
             Verdict::Forward => [Action::Transmit as u32, Action::Redirect as u32].contains(&outcome.action),
             Verdict::Pass => outcome.action == Action::Pass as u32 && outcome.frame == frame,
+            Verdict::Answer => outcome.action == Action::Transmit as u32,
             Verdict::Drop => outcome.action == Action::Drop as u32,
         };
         assert!(

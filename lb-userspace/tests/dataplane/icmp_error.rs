@@ -8,8 +8,8 @@ use lb_common::reason::Reason;
 use lb_common::service::{Method, NO_TABLE};
 
 use crate::fixture::{
-    Action, INSIDE_MAC, NODE_MAC, Node, PREVIOUS_TABLE, ROUTER_MAC, SERVICE, TUNNEL_SOURCE, backend_address,
-    backend_mac, reply, request, tcp, udp,
+    Action, INSIDE_MAC, MTU, NODE_MAC, Node, PREVIOUS_TABLE, ROUTER_MAC, SERVICE, TUNNEL_SOURCE,
+    backend_address, backend_mac, reply, request, tcp, udp,
 };
 use crate::flows::METHODS;
 use crate::packet::{FIN, IP, Mac, Packet, RST, SYN, Transport, outer_header};
@@ -138,6 +138,40 @@ fn with_tunnel_and_direct_an_error_reaches_the_backend_that_answered() {
         }
         let frame = about_answer(&quoted, LEAST).frame();
         node.rows(&[("too big", frame, Action::Transmit, Reason::IcmpError, Some(expected))]);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn the_sender_of_a_packet_too_large_for_the_tunnel_is_told_the_size_that_fits() {
+    let kind = Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::FragmentationNeeded {
+        next_hop_mtu: MTU - 20,
+    });
+    for request in [tcp(), udp(), tcp().flags(SYN)] {
+        let mut node = Node::new(Method::Tunnel);
+        let large = request.payload(&vec![7; usize::from(MTU) - 40]);
+        let (to_mac, from_mac) = (ROUTER_MAC, NODE_MAC);
+        let answer = Error {
+            kind: kind.clone(),
+            quoted: &large,
+            bytes: LEAST,
+            sender: *SERVICE.ip(),
+            to_mac,
+            from_mac,
+            ttl: 64,
+        };
+        let frame = answer.frame();
+        for _ in 0..3 {
+            let row = (
+                "too large",
+                large.bytes(),
+                Action::Transmit,
+                Reason::FragmentationNeeded,
+                Some(frame.clone()),
+            );
+            node.rows(&[row]);
+        }
+        assert_eq!(node.plane.counters.read(0).unwrap().packets, 0);
     }
 }
 

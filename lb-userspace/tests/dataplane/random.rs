@@ -132,7 +132,7 @@ fn apply(node: &mut Node, model: &mut Model, event: Event) {
             let (reason, out) = model.step(&frame);
             let seen = node.send_bytes(&frame);
             assert_eq!(seen.reason, reason, "{frame:02x?}");
-            assert_eq!(out.is_some(), reason.verdict() == Verdict::Forward);
+            assert_eq!(out.is_some(), reason.verdict() == Verdict::Forward, "{reason:?}");
             if let Some(out) = out {
                 hold(&frame, &seen.frame, &out);
             }

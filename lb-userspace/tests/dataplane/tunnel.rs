@@ -64,14 +64,18 @@ fn outer_header_says_what_rfc_2003_asks_for() {
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
-fn what_does_not_fit_into_the_tunnel_is_dropped_and_counted() {
+fn what_does_not_fit_into_the_tunnel_is_dropped_where_its_sender_cannot_be_told() {
     let mut node = Node::new(Method::Tunnel);
     let fits = usize::from(MTU) - 20 - 20 - 20;
     node.establish(&tcp().payload(&vec![7; fits]), 0);
-    let larger = tcp().payload(&vec![7; fits + 1]).bytes();
-    node.rows(&[("a byte more", larger, Action::Drop, Reason::TooBig, None)]);
-    node.backend(0, &Backend { mtu: 0, ..backend(0) });
-    node.rows(&[("no MTU", tcp().bytes(), Action::Drop, Reason::TooBig, None)]);
+    let larger = tcp().payload(&vec![7; fits + 1]);
+    let fragments = Packet { dont_fragment: false, ..larger.clone() };
+    let options = Packet { options: vec![1; 4], ..larger };
+    for packet in [fragments, options] {
+        node.rows(&[("a byte more", packet.bytes(), Action::Drop, Reason::TooBig, None)]);
+    }
+    node.backend(0, &Backend { mtu: 60, ..backend(0) });
+    node.rows(&[("no way takes so little", tcp().bytes(), Action::Drop, Reason::TooBig, None)]);
 }
 
 #[test]

@@ -1,0 +1,80 @@
+//! The answer to a packet that does not fit into the tunnel: "fragmentation needed" with the size that fits (RFC 1191
+//! section 4), to its sender, in the name of the address it was sent to.
+
+use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
+use aya_ebpf::programs::XdpContext;
+use lb_common::checksum::checksum;
+use lb_common::reason::Reason;
+
+use crate::packet::{Ethernet, Ipv4, PROTOCOL_ICMP, Packet, at};
+
+/// The quoted IP header and eight bytes of what it carries (RFC 792).
+const QUOTED: usize = 28;
+const HEADERS: usize = size_of::<Ipv4>() + 8;
+/// Every host takes this much (RFC 791 section 3.2), so there is no point in asking for less.
+const LEAST_MTU: u16 = 68;
+const TTL: u8 = 64;
+
+/// Turns the packet into the answer. `TooBig` if there is none: the sender allows fragments, which the answer would not
+/// stop, or its header has options.
+#[inline(always)]
+pub(crate) fn answer(ctx: &XdpContext, packet: &Packet, mtu: u16) -> Reason {
+    // SAFETY: `parse` compared both headers with the end of the packet.
+    let (ethernet, ip) = unsafe { (*packet.ethernet, *packet.ip) };
+    if ip.version_ihl != 0x45 || ip.fragment & Ipv4::DONT_FRAGMENT == 0 || mtu < LEAST_MTU {
+        return Reason::TooBig;
+    }
+    let cut = (size_of::<Ethernet>() + QUOTED) as i32 - (ctx.data_end() - ctx.data()) as i32;
+    // SAFETY: the context is this program's own.
+    unsafe {
+        if bpf_xdp_adjust_tail(ctx.ctx, cut) != 0 || bpf_xdp_adjust_head(ctx.ctx, -(HEADERS as i32)) != 0 {
+            return Reason::NoHeadroom;
+        }
+    }
+    let (Some(header), Some(outer), Some(icmp), Some(quoted)) = (
+        at::<Ethernet>(ctx, 0),
+        at::<[u32; 5]>(ctx, size_of::<Ethernet>()),
+        at::<[u32; 2]>(ctx, size_of::<Ethernet>() + size_of::<Ipv4>()),
+        at::<[u32; 7]>(ctx, size_of::<Ethernet>() + HEADERS),
+    ) else {
+        return Reason::Internal;
+    };
+    // SAFETY: `at` compared each with the new end of the packet.
+    unsafe {
+        *header = Ethernet {
+            destination: ethernet.source,
+            source: ethernet.destination,
+            ethertype: ethernet.ethertype,
+        };
+        *outer = outer_header(&ip);
+        *icmp = icmp_header(mtu, &*quoted);
+    }
+    Reason::FragmentationNeeded
+}
+
+#[inline(always)]
+fn outer_header(ip: &Ipv4) -> [u32; 5] {
+    let length = (HEADERS + QUOTED) as u8;
+    let mut words = [
+        u32::from_ne_bytes([0x45, 0, 0, length]),
+        u32::from(u16::from_be(Ipv4::DONT_FRAGMENT)).to_be(),
+        u32::from_ne_bytes([TTL, PROTOCOL_ICMP, 0, 0]),
+        ip.destination,
+        ip.source,
+    ];
+    let [low, high] = checksum(words).to_ne_bytes();
+    words[2] |= u32::from_ne_bytes([0, 0, low, high]);
+    words
+}
+
+#[inline(always)]
+fn icmp_header(mtu: u16, quoted: &[u32; 7]) -> [u32; 2] {
+    const UNREACHABLE: u8 = 3;
+    const FRAGMENTATION_NEEDED: u8 = 4;
+    let [high, low] = mtu.to_be_bytes();
+    let kind = u32::from_ne_bytes([UNREACHABLE, FRAGMENTATION_NEEDED, 0, 0]);
+    let size = u32::from_ne_bytes([0, 0, high, low]);
+    let [a, b, c, d, e, f, g] = *quoted;
+    let [first, second] = checksum([kind, size, a, b, c, d, e, f, g]).to_ne_bytes();
+    [kind | u32::from_ne_bytes([0, 0, first, second]), size]
+}
