@@ -131,7 +131,6 @@ pub async fn run(options: Options, guard: Guard) -> Result<(), RunError> {
     daemon.configure(config).await?;
     control::serve(&daemon.options.run_dir, daemon.commands.clone())?;
     tracing::info!("running: {}", reload::summary(&daemon.config));
-    notify::notify(notify::READY);
     daemon.serve(inbox).await?;
     notify::notify(notify::STOPPING);
     tracing::info!("stopping: giving addresses away; the program stays attached");
@@ -195,6 +194,8 @@ impl Daemon {
         });
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Not before SIGHUP is a reload: without a handler it would end the process.
+        notify::notify(notify::READY);
         loop {
             tokio::select! {
                 _ = terminate.recv() => return Ok(()),

@@ -6,11 +6,14 @@ use std::io;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::time::Duration;
 
 /// The daemon serves; before this, `systemctl start` waits.
 pub(super) const READY: &str = "READY=1";
 /// It was told to stop and is giving its addresses away.
 pub(super) const STOPPING: &str = "STOPPING=1";
+
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Tells systemd, if that has started the daemon.
 pub(super) fn notify(state: &str) {
@@ -20,7 +23,7 @@ pub(super) fn notify(state: &str) {
     }
 }
 
-/// Never waits: the daemon's task must not, whatever reads there.
+/// Waits a little for room in systemd's queue: without READY, systemd would end the daemon.
 fn send(socket: &OsStr, state: &str) -> io::Result<()> {
     // `@` stands for the zero byte of the abstract namespace: unix(7).
     let address = match socket.as_bytes().strip_prefix(b"@") {
@@ -28,7 +31,7 @@ fn send(socket: &OsStr, state: &str) -> io::Result<()> {
         None => SocketAddr::from_pathname(socket)?,
     };
     let sender = UnixDatagram::unbound()?;
-    sender.set_nonblocking(true)?;
+    sender.set_write_timeout(Some(PATIENCE))?;
     sender.send_to_addr(state.as_bytes(), &address).map(drop)
 }
 
