@@ -203,6 +203,22 @@ fn a_killed_daemon_leaves_no_address_behind() {
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
+fn a_killed_guard_is_replaced_before_the_daemon_needs_it() {
+    let lab = Lab::new(1);
+    let node = lab.hosts[0].start_role("node");
+    lab.wait_for_holder(0);
+    let killed = lab.hosts[0].pids_but(&node);
+    lab.hosts[0].signal_all_but(&node, Signal::SIGKILL);
+    eventually("another guard runs", || {
+        let guards = lab.hosts[0].pids_but(&node);
+        !guards.is_empty() && guards.iter().all(|guard| !killed.contains(guard))
+    });
+    node.kill();
+    eventually("the address is gone", || lab.holders().is_empty());
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
 fn malformed_and_foreign_packets_change_nothing_and_are_counted_by_reason() {
     let lab = Lab::new(2);
     let mut node = lab.hosts[0].start(instance(100));
