@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::{Duration, Instant};
 
-use super::machine::{Action, Config, Event, Heard, Interface, Machine, Peer, Reason};
+use super::machine::{Action, Config, Event, Heard, Interface, Machine, Peer, Reason, leave_limit};
 use crate::config::model::Priority;
 use crate::status::InstanceState::{self, Backup, Fault, Init, Master};
 
@@ -278,12 +278,33 @@ fn a_master_that_stops_tells_the_others_and_lets_go_when_one_of_them_is_master()
 }
 
 #[test]
+fn a_master_that_stops_serves_until_the_slowest_successor_does_at_every_interval() {
+    for interval in [SECOND / 100, SECOND / 10, SECOND, 10 * SECOND, 40_950 * SECOND / 1_000] {
+        let heard =
+            |priority| Event::Advert(Heard { from: Peer { address: HIGHER_ADDRESS, priority }, interval });
+        let mut leaving = Bench::new(Config { interval, ..config(255) });
+        leaving.event(up());
+        let mut next = Bench::new(Config { interval, ..config(1) });
+        next.event(up());
+        next.event(heard(255));
+
+        leaving.event(Event::Stop);
+        next.event(heard(0));
+        leaving.run_for(next.takeover_after() + SECOND / 10);
+        assert_eq!(leaving.machine.state(), Master, "{interval:?}");
+        leaving.event(heard(1));
+        leaving.run_for(SECOND / 10);
+        assert!(leaving.machine.stopped());
+    }
+}
+
+#[test]
 fn a_stop_ends_without_a_successor_and_at_once_without_the_interface() {
     for interval in [SECOND, 40 * SECOND] {
         let mut bench = Bench::new(Config { interval, ..config(255) });
         bench.event(up());
         bench.event(Event::Stop);
-        bench.run_for(2 * SECOND);
+        bench.run_for(leave_limit(interval));
         assert!(bench.machine.stopped());
     }
     let mut bench = Bench::in_state(Master);
@@ -298,7 +319,7 @@ fn nothing_revives_a_stopped_machine() {
     for state in [Init, Fault, Backup, Master] {
         let mut bench = Bench::in_state(state);
         bench.event(Event::Stop);
-        bench.run_for(SECOND);
+        bench.run_for(leave_limit(SECOND));
         bench.event(up());
         bench.event(Event::Interface(Interface::Down));
         bench.hear(HIGHER_ADDRESS, 0);
