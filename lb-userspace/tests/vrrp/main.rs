@@ -1,7 +1,9 @@
-//! Instances in network namespaces: with each other, with real keepalived, and against what hosts do to them.
+//! Instances in network namespaces: with each other, with real keepalived, and against what hosts do to them; and what
+//! the kernel says of the ways there.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod lab;
+mod next_hop;
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
