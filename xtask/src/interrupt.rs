@@ -17,6 +17,7 @@ use nix::unistd::Pid;
 use tokio::runtime::Builder;
 use tokio::signal::unix::{self, SignalKind};
 
+use crate::shell::complain;
 use crate::testbed::cleanup;
 
 /// From now on SIGINT, SIGTERM and SIGHUP clean up and end the process; calling it again changes nothing.
@@ -52,7 +53,7 @@ pub fn clean_up_on_signals() -> Result<()> {
 
 fn clean_up() -> ! {
     let _never_given_back = creating();
-    eprintln!("\ninterrupted: cleaning up");
+    complain("\ninterrupted: cleaning up");
     let groups = lock(&GROUPS).clone();
     end(&groups, Signal::SIGTERM);
     end(&groups, Signal::SIGKILL);

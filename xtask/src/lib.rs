@@ -1,5 +1,8 @@
 //! The one entrance for developers, and the test bed that the demo and the system tests stand on.
 
+// They panic where nobody reads; `shell::tell` and `shell::complain` do not.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod bench;
 pub mod build;
 pub mod demo;

@@ -1,8 +1,11 @@
 //! `cargo xtask`: see `cargo xtask help`.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use xtask::shell::complain;
 use xtask::{bench, build, demo, interrupt, lint, setup, test};
 
 #[derive(Parser)]
@@ -22,7 +25,7 @@ enum Task {
         #[arg(long)]
         release: bool,
     },
-    /// Checks formatting, then runs clippy on both sides, with warnings as errors
+    /// Checks formatting, runs clippy on both sides with warnings as errors, and cargo-deny if it is installed
     Lint,
     /// Runs every test, as root
     Test {
@@ -69,7 +72,7 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
+            complain(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
     }

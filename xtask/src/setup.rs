@@ -20,9 +20,10 @@ const BPF_LINKER_VERSION: &str = "0.13.0";
 const BPF_FOLDER: &str = "/sys/fs/bpf";
 
 /// Programs and the packages they come in. The `-core` packages of MariaDB start no service.
-const PROGRAMS: [(&str, &str); 11] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
+    ("setpriv", "util-linux"),
     ("ethtool", "ethtool"),
     ("bpftool", "bpftool"),
     ("curl", "curl"),

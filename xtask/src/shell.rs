@@ -2,6 +2,8 @@
 
 use std::env;
 use std::ffi::OsString;
+use std::fmt::Display;
+use std::io::{self, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -10,9 +12,20 @@ use anyhow::{Context, Result, bail};
 
 use crate::interrupt;
 
+/// Prints a line for the user. One that nobody reads any more (`| head`) is no reason to end half way, as `println!`
+/// would.
+pub fn tell(line: impl Display) {
+    let _ = writeln!(io::stdout(), "{line}");
+}
+
+/// As [`tell`], for standard error.
+pub fn complain(line: impl Display) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
 /// Says what is being done, on a line of its own.
 pub fn say(what: &str) {
-    println!("==> {what}");
+    tell(format_args!("==> {what}"));
 }
 
 /// Runs a command with its output on the terminal.

@@ -34,14 +34,28 @@ fn end_of(text: &str) -> (u64, u64) {
 
 #[derive(Debug, thiserror::Error)]
 enum ReadError {
-    #[error("the file cannot be read: {0}")]
-    Io(#[from] io::Error),
+    #[error("there is no such file; name the one you have, or begin with an example from deploy/examples")]
+    Missing,
+    #[error("this user may not read the file; run as root, or let the file belong to the user it is read by")]
+    Forbidden,
+    #[error("the file cannot be read: {0}; name a file that can, or mend its file system")]
+    Io(#[source] io::Error),
     #[error("this is a directory; name the configuration file in it")]
     Directory,
     #[error("this is not a regular file; name a file with the configuration in it")]
     NotRegular,
     #[error("the file is larger than {} bytes, the most a configuration may have", MAX_BYTES)]
     TooLarge,
+}
+
+impl From<io::Error> for ReadError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing,
+            io::ErrorKind::PermissionDenied => Self::Forbidden,
+            _ => Self::Io(error),
+        }
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, ReadError> {

@@ -16,6 +16,7 @@ mod checks;
 pub mod control;
 mod forwarding;
 mod instances;
+mod notify;
 mod reload;
 mod snapshot;
 mod watch;
@@ -130,7 +131,9 @@ pub async fn run(options: Options, guard: Guard) -> Result<(), RunError> {
     daemon.configure(config).await?;
     control::serve(&daemon.options.run_dir, daemon.commands.clone())?;
     tracing::info!("running: {}", reload::summary(&daemon.config));
+    notify::notify(notify::READY);
     daemon.serve(inbox).await?;
+    notify::notify(notify::STOPPING);
     tracing::info!("stopping: giving addresses away; the program stays attached");
     daemon.instances.stop().await;
     Ok(())

@@ -4,7 +4,7 @@ use std::thread;
 
 use anyhow::{Context, Result};
 
-use crate::shell::say;
+use crate::shell::{say, tell};
 use crate::testbed::TestBed;
 use crate::testbed::data_centre::{DataCentre, Plan};
 use crate::{build, interrupt, setup};
@@ -25,16 +25,17 @@ pub fn run(once: bool) -> Result<()> {
 
     say("building a small data centre in network namespaces");
     let plan = Plan { nodes: 2, web: 3, web_configured: 2, app: 2, database: true };
-    let mut data_centre = DataCentre::build(TestBed::new("demo")?, plan, |what| println!("    {what}"))?;
+    let mut data_centre =
+        DataCentre::build(TestBed::new("demo")?, plan, |what| tell(format_args!("    {what}")))?;
     for step in steps::ALL {
-        println!();
+        tell("");
         say(step.title);
         let shown =
             (step.take)(&mut data_centre).with_context(|| format!("the step \"{}\" failed", step.title))?;
         report::print(&shown);
     }
     if once {
-        println!();
+        tell("");
         say("every step did what it shows; removing the data centre");
         return Ok(());
     }

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 
 use super::report::Shown;
 use super::traffic::Traffic;
+use crate::shell::tell;
 use crate::status::{BackendState, InstanceState};
 use crate::testbed::data_centre::{DataCentre, GATEWAY, NAT_ADDRESS, TUNNEL_ADDRESS};
 use crate::testbed::servers::Nginx;
@@ -43,11 +44,11 @@ fn lose_a_backend(data_centre: &mut DataCentre) -> Result<Shown> {
     let seen = traffic.stop_after(Duration::from_secs(1))?;
     seen.answered()?;
 
-    println!("    web-1 is out; checking that no request fails any more");
+    tell("    web-1 is out; checking that no request fails any more");
     let after = Traffic::calm(data_centre, Duration::from_secs(2))?;
     after.web_is_spread_over(&["web-2"])?;
 
-    println!("    starting nginx on web-1 again");
+    tell("    starting nginx on web-1 again");
     let web = &mut data_centre.web[0];
     web.nginx = Nginx::start(&web.host)?;
     for node in &mut data_centre.nodes {
@@ -72,7 +73,7 @@ fn add_a_backend(data_centre: &mut DataCentre) -> Result<Shown> {
     seen.nothing_failed()?;
     let answers = seen.web.answers.get("web-3").copied().context("web-3 gave no answer")?;
 
-    println!("    web-3 is in; looking at the spread");
+    tell("    web-3 is in; looking at the spread");
     let after = Traffic::calm(data_centre, Duration::from_secs(2))?;
     after.web_is_spread_over(&["web-1", "web-2", "web-3"])?;
     let outcome = format!(
@@ -95,7 +96,7 @@ fn lose_the_master(data_centre: &mut DataCentre) -> Result<Shown> {
     let seen = traffic.stop_after(Duration::from_secs(2))?;
     seen.answered()?;
 
-    println!("    lb-b is master; checking that no request fails any more");
+    tell("    lb-b is master; checking that no request fails any more");
     let after = Traffic::calm(data_centre, Duration::from_secs(2))?;
     after.web_is_spread_over(&["web-1", "web-2", "web-3"])?;
     let sent: u64 = after.services().iter().map(|(_, report)| report.sent).sum();

@@ -16,7 +16,7 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::geteuid;
 
 use super::{Tally, run_and_count};
-use crate::shell::{capture, cargo, run, say};
+use crate::shell::{capture, cargo, run, say, tell};
 use crate::{build, setup, workspace};
 
 /// Depends on the newest kernel of the release.
@@ -50,7 +50,7 @@ pub(super) fn run_tests(only: Option<&str>) -> Result<()> {
     write_initramfs(&kernel, &folder.join("root"), &image, &guest_script(&programs, only))?;
     say(&format!("booting {}", kernel.release));
     let (tally, passed) = boot(&kernel, &image)?;
-    println!("\non Linux {}: {} passed, {} failed", kernel.release, tally.passed, tally.failed);
+    tell(format_args!("\non Linux {}: {} passed, {} failed", kernel.release, tally.passed, tally.failed));
     ensure!(
         passed,
         "a test failed on Linux {}, or the guest did not get that far: see above",

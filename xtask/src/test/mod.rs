@@ -9,7 +9,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
 
-use crate::shell::{cargo, say};
+use crate::shell::{cargo, say, tell};
 use crate::{build, interrupt, setup, workspace};
 
 /// Which tests.
@@ -42,7 +42,10 @@ pub fn run(scope: Scope, only: Option<&str>) -> Result<()> {
         tests.arg("--include-ignored");
     }
     let (tally, succeeded) = run_and_count(&mut tests, |_| {})?;
-    println!("\nall tests: {} passed, {} failed, {} ignored", tally.passed, tally.failed, tally.ignored);
+    tell(format_args!(
+        "\nall tests: {} passed, {} failed, {} ignored",
+        tally.passed, tally.failed, tally.ignored
+    ));
     if !succeeded {
         bail!("a test failed, or does not compile: what it says is above");
     }
@@ -67,7 +70,7 @@ fn run_and_count(tests: &mut Command, mut each: impl FnMut(&str)) -> Result<(Tal
     if let Some(output) = child.stdout.take() {
         for line in BufReader::new(output).lines() {
             let line = line.context("cannot read what the tests print")?;
-            println!("{line}");
+            tell(format_args!("{line}"));
             tally.add(&line);
             each(&line);
         }

@@ -14,7 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
-use crate::shell::capture;
+use crate::shell::{capture, complain};
 
 const FOLDER: &str = "/run/evenkeel-testbed";
 const NAMESPACES: &str = "/run/netns";
@@ -103,7 +103,7 @@ pub fn sweep(bed: &str) {
     for namespace in namespaces {
         let name = namespace.file_name().unwrap_or_default();
         if let Err(error) = capture(Command::new("ip").args(["netns", "delete"]).arg(name)) {
-            eprintln!("cannot remove {}: {error:#}", namespace.display());
+            complain(format_args!("cannot remove {}: {error:#}", namespace.display()));
         }
     }
     let _ = fs::remove_dir_all(folder(bed));

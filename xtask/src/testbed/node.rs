@@ -19,6 +19,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub struct Node {
     host: Host,
     binary: PathBuf,
+    /// What the daemon is run by, such as `setpriv --no-new-privs`; none if empty.
+    wrapper: Vec<String>,
     daemon: Option<Process>,
 }
 
@@ -29,7 +31,8 @@ impl Node {
     /// The daemon is not built or cannot be started.
     pub fn start(host: &Host, configuration: &str) -> Result<Self> {
         host.forward()?;
-        let mut node = Self { host: host.clone(), binary: workspace::evenkeel()?, daemon: None };
+        let mut node =
+            Self { host: host.clone(), binary: workspace::evenkeel()?, wrapper: Vec::new(), daemon: None };
         node.write_configuration(configuration)?;
         node.start_daemon()?;
         Ok(node)
@@ -60,12 +63,24 @@ impl Node {
         fs::rename(&new, self.configuration_file()).context("cannot replace the configuration")
     }
 
+    /// From its next start on, the daemon is run by this command, which must become it by exec.
+    pub fn run_daemon_by(&mut self, wrapper: Vec<String>) {
+        self.wrapper = wrapper;
+    }
+
     /// Starts the daemon again.
     ///
     /// # Errors
     /// It cannot be started, or ends before it answers.
     pub fn start_daemon(&mut self) -> Result<()> {
-        let mut command = self.host.command(&self.binary);
+        let mut command = match self.wrapper.split_first() {
+            None => self.host.command(&self.binary),
+            Some((program, options)) => {
+                let mut command = self.host.command(program);
+                command.args(options).arg(&self.binary);
+                command
+            }
+        };
         command.args(["run", "--config"]).arg(self.configuration_file());
         command.arg("--run-dir").arg(self.run_dir()).arg("--bpf-dir").arg(self.host.bpf_folder());
         self.daemon = Some(self.host.spawn("evenkeel", &mut command)?);

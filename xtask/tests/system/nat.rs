@@ -6,7 +6,7 @@ use xtask::testbed::data_centre::{DataCentre, Plan};
 
 use crate::support::{
     A_WHILE, ONE_ARM_SERVICE, OneArm, assert_nothing_failed, assert_spread_over, data_centre, datagrams,
-    kept_connections, large_answers, new_connections,
+    kept_connections, large_answers, large_uploads, new_connections,
 };
 
 #[test]
@@ -31,6 +31,17 @@ fn two_arms_every_checksum_is_right_at_the_client_and_at_the_servers() -> Result
     for capture in captures {
         capture?.finish_with_good_checksums()?;
     }
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn two_arms_uploads_in_segments_of_full_size_arrive_with_good_checksums() -> Result<()> {
+    let data_centre = data_centre(Plan::WEB)?;
+    let at_server = Capture::start(&data_centre.web[0].host, "eth0", "tcp dst port 80")?;
+    let report = large_uploads(&data_centre.client, DataCentre::web_service()).stop_after(A_WHILE)?;
+    assert_spread_over(&report, &["web-1", "web-2"])?;
+    at_server.finish_with_good_checksums()?;
     Ok(())
 }
 

@@ -34,6 +34,14 @@ pub(crate) fn large_answers(client: &Host, service: SocketAddr) -> Load {
     Load::start(client, 2, Duration::from_millis(2), || HttpClient::new(service, "/large", Connections::Kept))
 }
 
+/// Clients that each post 200,000 bytes on a connection for each request: each has to find out anew how large its
+/// segments may be, unless its host remembers.
+pub(crate) fn large_uploads(client: &Host, service: SocketAddr) -> Load {
+    Load::start(client, 2, Duration::from_millis(2), || {
+        HttpClient::new(service, "/upload", Connections::PerRequest).uploading(vec![b'x'; 200_000])
+    })
+}
+
 /// Clients that ask for a name by UDP, from a port of their own for each datagram.
 pub(crate) fn datagrams(client: &Host) -> Result<Load> {
     let service = ONE_ARM_UDP.parse()?;

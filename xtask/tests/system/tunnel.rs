@@ -5,7 +5,8 @@ use xtask::testbed::Capture;
 use xtask::testbed::data_centre::{DataCentre, Plan};
 
 use crate::support::{
-    A_WHILE, assert_nothing_failed, assert_spread_over, data_centre, large_answers, new_connections,
+    A_WHILE, assert_nothing_failed, assert_spread_over, data_centre, large_answers, large_uploads,
+    new_connections,
 };
 
 #[test]
@@ -26,6 +27,14 @@ fn tunnelled_connections_are_answered_straight_to_the_client() -> Result<()> {
     answers_at_server.finish_with_good_checksums()?;
     assert_eq!(answers_inside.finish()?.packets, 0, "answers go back through the node");
     Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn uploads_arrive_though_every_segment_lacks_the_room_for_the_tunnel_header_at_first() -> Result<()> {
+    let data_centre = data_centre(Plan { app: 2, ..Plan::WEB })?;
+    let report = large_uploads(&data_centre.client, DataCentre::app_service()).stop_after(A_WHILE)?;
+    assert_spread_over(&report, &["app-1", "app-2"])
 }
 
 #[test]

@@ -78,12 +78,14 @@ pub(super) fn check(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<Check> {
 fn kind(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Read<CheckKind> {
     let tcp = reader.optional(fields, "tcp", tcp);
     let http = reader.optional(fields, "http", http);
-    match (tcp?, http?) {
-        (Some(kind), None) | (None, Some(kind)) => Ok(kind),
-        (Some(_), Some(_)) => {
-            Err(reader.mistake(&fields.at, "both `tcp` and `http`; keep one, `http` includes the connection"))
-        }
-        (None, None) => Err(fields.refused().unwrap_or_else(|| {
+    if fields.get("tcp").is_some() && fields.get("http").is_some() {
+        return Err(
+            reader.mistake(&fields.at, "both `tcp` and `http`; keep one, `http` includes the connection")
+        );
+    }
+    match tcp?.or(http?) {
+        Some(kind) => Ok(kind),
+        None => Err(fields.refused().unwrap_or_else(|| {
             reader.mistake(&fields.at, "the check does not say how; add `tcp: {}` or `http: {}`")
         })),
     }

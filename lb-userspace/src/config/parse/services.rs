@@ -92,7 +92,8 @@ fn service(reader: &mut Reader<'_>, item: &Item<'_>, taken: &mut Taken) -> Read<
     let protocol = reader
         .optional(&fields, "protocol", |reader, item| reader.choice(item, &PROTOCOL))
         .map(Option::unwrap_or_default);
-    let known_protocol = protocol.as_ref().ok().copied();
+    // What a slip was meant to be serves to find what else is wrong.
+    let known_protocol = protocol.as_ref().ok().copied().or_else(|| PROTOCOL.meant(&fields.get("protocol")?));
     let forward = reader.required(&fields, "forward", "nat", |reader, item| reader.choice(item, &FORWARD));
     let scheduler = reader.optional(&fields, "scheduler", |reader, item| reader.choice(item, &SCHEDULER));
     let listen = reader.required(&fields, "listen", "[203.0.113.10:80]", |reader, item| {
@@ -118,7 +119,7 @@ fn service(reader: &mut Reader<'_>, item: &Item<'_>, taken: &mut Taken) -> Read<
     })
 }
 
-/// `protocol` is `None` when it is wrong; then nothing is known to be taken twice.
+/// `protocol` is `None` when it is wrong; then nothing is known of other services.
 fn listen(
     reader: &mut Reader<'_>,
     item: &Item<'_>,
@@ -131,6 +132,7 @@ fn listen(
         let message = format!("a service listens somewhere; write `listen: [{EXAMPLE}]`");
         return Err(reader.mistake(&item.place(), message));
     }
+    let mut own = Unique::default();
     reader.each(&items, |reader, item| {
         let (address, port) = reader.endpoint(item, EXAMPLE)?;
         let Some(port) = port else {
@@ -138,12 +140,12 @@ fn listen(
             return Err(reader.mistake(&item.place(), message));
         };
         let socket = SocketAddr::from((address, port));
-        if let Some(protocol) = protocol {
-            taken.listens.claim(reader, &item.place(), (socket, protocol), |line| {
-                format!(
-                    "{socket} is a listen address already, on line {line}; write it once, for one service"
-                )
-            })?;
+        let twice = |line| {
+            format!("{socket} is a listen address already, on line {line}; write it once, for one service")
+        };
+        match protocol {
+            Some(protocol) => taken.listens.claim(reader, &item.place(), (socket, protocol), twice)?,
+            None => own.claim(reader, &item.place(), socket, twice)?,
         }
         Ok(socket)
     })

@@ -21,6 +21,19 @@ pub(super) struct Choice<T: 'static> {
     pub(super) later: &'static [&'static str],
 }
 
+impl<T: Copy> Choice<T> {
+    /// What a word that is none of these is a slip of.
+    pub(super) fn meant(&self, item: &Item<'_>) -> Option<T> {
+        let Value::Text(text) = &item.node.value else { return None };
+        if self.later.contains(&text.as_str()) {
+            return None;
+        }
+        let words: Vec<&str> = self.words.iter().map(|(word, _)| *word).collect();
+        let near = suggest::nearest(text, &words)?;
+        self.words.iter().find(|(word, _)| *word == near).map(|(_, value)| *value)
+    }
+}
+
 impl Reader<'_> {
     /// `what` is what the text should be, such as `a path`.
     pub(super) fn text<'a>(&mut self, item: &Item<'a>, what: &str, example: &str) -> Read<&'a str> {

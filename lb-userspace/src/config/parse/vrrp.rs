@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::reader::{Item, Read, Reader, Shape, Unique};
 use super::values::written;
 use crate::config::model::{Instance, Prefix, Priority, Vrid};
+use crate::config::yaml::Value;
 
 const INSTANCE: Shape = Shape {
     what: "a VRRP instance",
@@ -48,9 +49,14 @@ fn instance(reader: &mut Reader<'_>, item: &Item<'_>, taken: &mut Taken) -> Read
         Ok(name)
     });
     let interface = reader.required(&fields, "interface", "eth0", Reader::interface);
+    // Whether this host has it or not: two instances collide on it.
+    let written_interface = fields.get("interface").and_then(|item| match &item.node.value {
+        Value::Text(name) => Some(name.clone()),
+        _ => None,
+    });
     let vrid = reader.required(&fields, "vrid", "51", |reader, item| {
         let vrid = vrid(reader, item)?;
-        if let Ok(interface) = &interface {
+        if let Some(interface) = &written_interface {
             taken.vrids.claim(reader, &item.place(), (interface.clone(), vrid), |line| {
                 format!(
                     "{} is the VRID of another instance on {interface}, on line {line}; write another from 1 to 255",

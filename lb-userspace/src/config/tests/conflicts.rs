@@ -1,6 +1,6 @@
 //! Values that are right by themselves, but not together.
 
-use super::{COMPLETE, changed, one};
+use super::{COMPLETE, changed, one, said};
 
 #[test]
 fn a_key_twice_is_shown_where_it_is_again() {
@@ -28,6 +28,34 @@ fn two_services_on_one_listen_address_are_refused() {
             "25:13: services[1].listen: 203.0.113.10:80 is a listen address already, on line 16;"
         ),
         "{said}"
+    );
+}
+
+#[test]
+fn a_listen_address_twice_is_found_in_spite_of_a_wrong_protocol() {
+    let places = |protocol: &str, listen: &str| -> Vec<String> {
+        let text = COMPLETE.replace(
+            "listen: 203.0.113.10:53\n    protocol: udp",
+            &format!("{listen}\n    protocol: {protocol}"),
+        );
+        said(&text).iter().map(|line| line.split(": ").take(2).collect::<Vec<_>>().join(" ")).collect()
+    };
+    let protocol = "evenkeel.yaml:26:15 services[1].protocol";
+    assert_eq!(
+        places("tpc", "listen: 203.0.113.10:443"),
+        ["evenkeel.yaml:25:13 services[1].listen", protocol],
+        "meant is tcp, as of the other service"
+    );
+    assert_eq!(
+        places("quic", "listen: [203.0.113.10:53, 203.0.113.10:53]"),
+        ["evenkeel.yaml:25:31 services[1].listen[1]", protocol],
+        "whatever is meant"
+    );
+    assert_eq!(places("ucp", "listen: 203.0.113.12:53"), [protocol]);
+    assert_eq!(
+        places("quic", "listen: [203.0.113.10:443, 203.0.113.10:53]"),
+        [protocol],
+        "it may be another protocol"
     );
 }
 
@@ -94,4 +122,6 @@ fn one_vrid_twice_on_an_interface_and_one_address_in_two_instances_are_refused()
         "{said}"
     );
     assert!(super::read(&second("eth1", 51, "203.0.113.12")).is_ok());
+    let both = super::said(&second("eth7", 51, "203.0.113.12").replace("interface: eth0", "interface: eth7"));
+    assert_eq!(both.len(), 3, "two interfaces that are not there, and one VRID twice: {both:#?}");
 }

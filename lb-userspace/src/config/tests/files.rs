@@ -26,7 +26,11 @@ fn a_file_is_read() {
 #[test]
 fn a_file_that_cannot_be_read_is_named() {
     let missing = said(Path::new("/nonexistent/evenkeel.yaml"));
-    assert!(missing.starts_with("1:1: the file cannot be read: No such file"), "{missing}");
+    assert!(missing.starts_with("1:1: there is no such file; name the one you have"), "{missing}");
+    let plain = file(b"");
+    let below = said(&plain.path().join("evenkeel.yaml"));
+    assert!(below.starts_with("1:1: the file cannot be read: Not a directory"), "{below}");
+    assert!(below.contains("; name a file that can"), "{below}");
     let directory = tempfile::tempdir().unwrap();
     assert_eq!(said(directory.path()), "1:1: this is a directory; name the configuration file in it");
     let device = said(Path::new("/dev/zero"));

@@ -322,6 +322,20 @@ fn text_that_is_not_yaml_is_shown_where_it_stops_being_yaml() {
 }
 
 #[test]
+fn two_kinds_of_check_are_reported_in_spite_of_a_mistake_in_one() {
+    let old = "{ http: { path: /healthz, status: 204, host: www.example.com }, every";
+    for (new, wrong) in [
+        ("{ tcp: {}, http: { path: healthz }, every", "http.path"),
+        ("{ tcp: { port: 1 }, http: {}, every", "tcp.port"),
+    ] {
+        let said = said(&COMPLETE.replace(old, new));
+        assert_eq!(said.len(), 2, "{said:#?}");
+        assert!(said[0].contains("services[0].check: both `tcp` and `http`; keep one"), "{said:#?}");
+        assert!(said[1].contains(&format!("services[0].check.{wrong}")), "{said:#?}");
+    }
+}
+
+#[test]
 fn all_mistakes_of_a_file_are_reported_at_once_in_its_order() {
     let text = COMPLETE
         .replace("mode: native", "mode: fast")

@@ -20,11 +20,13 @@ pub enum Connections {
     PerRequest,
 }
 
-/// Asks for `path` and gives the body as the answer, without the white space around it.
+/// Asks for `path`, by default with GET, and gives the body as the answer, without the white space around it.
 #[derive(Debug)]
 pub struct HttpClient {
     address: SocketAddr,
     path: String,
+    /// To send by POST; GET if empty.
+    upload: Vec<u8>,
     connections: Connections,
     open: Option<BufReader<TcpStream>>,
 }
@@ -32,7 +34,13 @@ pub struct HttpClient {
 impl HttpClient {
     #[must_use]
     pub fn new(address: SocketAddr, path: &str, connections: Connections) -> Self {
-        Self { address, path: path.to_owned(), connections, open: None }
+        Self { address, path: path.to_owned(), upload: Vec::new(), connections, open: None }
+    }
+
+    /// Sends `upload` with each request, by POST.
+    #[must_use]
+    pub fn uploading(self, upload: Vec<u8>) -> Self {
+        Self { upload, ..self }
     }
 
     fn connect(&self) -> Result<BufReader<TcpStream>> {
@@ -48,11 +56,16 @@ impl HttpClient {
             Connections::Kept => "keep-alive",
             Connections::PerRequest => "close",
         };
-        let request = format!(
-            "GET {} HTTP/1.1\r\nHost: {}\r\nConnection: {connection}\r\n\r\n",
-            self.path, self.address
-        );
-        stream.get_mut().write_all(request.as_bytes()).context("send")?;
+        let method = if self.upload.is_empty() { "GET" } else { "POST" };
+        let mut request = format!(
+            "{method} {} HTTP/1.1\r\nHost: {}\r\nConnection: {connection}\r\nContent-Length: {}\r\n\r\n",
+            self.path,
+            self.address,
+            self.upload.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(&self.upload);
+        stream.get_mut().write_all(&request).context("send")?;
         let mut line = String::new();
         stream.read_line(&mut line).context("receive")?;
         ensure!(!line.is_empty(), "closed without an answer");

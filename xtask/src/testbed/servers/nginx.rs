@@ -7,7 +7,8 @@ use anyhow::{Context, Result};
 
 use crate::testbed::{Host, Process, wait_for};
 
-/// On port 80 of every address of its host: `/` answers the name, `/healthz` `ok`, `/large` 200,000 bytes.
+/// On port 80 of every address of its host: `/` answers the name, `/healthz` `ok`, `/large` 200,000 bytes; `/upload`
+/// answers the name after it has taken all that was posted.
 #[derive(Debug)]
 pub struct Nginx {
     host: Host,
@@ -78,6 +79,20 @@ http {
         location = / { return 200 "NAME\n"; }
         location = /healthz { return 200 "ok\n"; }
         location = /large { root FOLDER; }
+        # `return` would answer before the body is there; a proxy reads it first.
+        location = /upload {
+            client_max_body_size 1m;
+            client_body_buffer_size 1m;
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_method GET;
+            proxy_pass http://127.0.0.1:8081/;
+        }
+    }
+    server {
+        listen 127.0.0.1:8081;
+        default_type text/plain;
+        location = / { return 200 "NAME\n"; }
     }
 }
 "#;
