@@ -20,11 +20,14 @@ const FLOWS: [u32; 4] = [1, 1 << 10, 1 << 16, 1 << 20];
 const ROUNDS: u32 = 1 << 20;
 const RUNS: usize = 7;
 
-const CASES: [(Method, Kind); 10] = [
+const CASES: [(Method, Kind); 13] = [
     (Method::Tunnel, Kind::Hit),
     (Method::Direct, Kind::Hit),
     (Method::Nat, Kind::Hit),
     (Method::Nat, Kind::Reply),
+    (Method::Tunnel, Kind::First),
+    (Method::Direct, Kind::First),
+    (Method::Nat, Kind::First),
     (Method::Tunnel, Kind::New),
     (Method::Direct, Kind::New),
     (Method::Nat, Kind::New),

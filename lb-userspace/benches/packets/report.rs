@@ -44,6 +44,7 @@ impl Cost {
         let kind = match self.kind {
             Kind::Hit => "flow",
             Kind::Reply => "reply",
+            Kind::First => "first",
             Kind::New => "new flow",
             Kind::Syn => "SYN",
         };

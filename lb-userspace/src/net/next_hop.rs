@@ -39,8 +39,9 @@ pub struct ReadError {
     source: rtnetlink::Error,
 }
 
-/// Resolves every destination, from one reading of links and neighbours. Where a neighbour is missing the kernel is asked
-/// to find it, so that a later call may have it.
+/// Resolves every destination, from one reading of links and neighbours. Where a neighbour is missing, or has not been
+/// heard of for a while, the kernel is asked to look for it, so that a later call has it or its new MAC address; until
+/// then the old one is taken.
 ///
 /// # Errors
 /// The netlink connection is gone, or the kernel refuses.
@@ -51,16 +52,23 @@ pub async fn resolve(
     let links = links(netlink).await?;
     let neighbours = neighbours(netlink).await?;
     let mut ways = BTreeMap::new();
+    // One gateway may be the way to many.
+    let mut doubtful = BTreeSet::new();
     for destination in destinations {
         let way = match route(netlink, *destination).await {
-            Ok(route) => way(&route, &links, &neighbours),
+            Ok(route) => {
+                let way = way(&route, &links, &neighbours);
+                if is_doubtful(&way, neighbours.get(&route.neighbour())) {
+                    doubtful.insert(route.neighbour());
+                }
+                way
+            }
             Err(error) => Err(Unresolved::NoRoute(error.to_string())),
         };
-        if let (Err(Unresolved::NoNeighbour { via }), Ok(route)) = (&way, route(netlink, *destination).await)
-        {
-            ask(netlink, route.interface, *via).await;
-        }
         ways.insert(*destination, way);
+    }
+    for (interface, via) in doubtful {
+        ask(netlink, interface, via).await;
     }
     Ok(ways)
 }
@@ -80,20 +88,37 @@ struct Route {
     local: bool,
 }
 
-fn way(
-    route: &Route,
-    links: &BTreeMap<u32, Link>,
-    neighbours: &BTreeMap<(u32, IpAddr), [u8; 6]>,
-) -> Result<Way, Unresolved> {
+impl Route {
+    const fn neighbour(&self) -> (u32, IpAddr) {
+        (self.interface, self.via)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Neighbour {
+    mac: [u8; 6],
+    /// It may have another MAC address by now. Packets that XDP sends don't make the kernel check, as its own would.
+    stale: bool,
+}
+
+type Neighbours = BTreeMap<(u32, IpAddr), Neighbour>;
+
+fn is_doubtful(way: &Result<Way, Unresolved>, neighbour: Option<&Neighbour>) -> bool {
+    match way {
+        Ok(_) => neighbour.is_some_and(|neighbour| neighbour.stale),
+        Err(error) => matches!(error, Unresolved::NoNeighbour { .. }),
+    }
+}
+
+fn way(route: &Route, links: &BTreeMap<u32, Link>, neighbours: &Neighbours) -> Result<Way, Unresolved> {
     if route.local {
         return Err(Unresolved::Local);
     }
     let link = links.get(&route.interface).ok_or(Unresolved::NotEthernet)?;
     let source = link.mac.ok_or(Unresolved::NotEthernet)?;
-    let destination =
-        *neighbours.get(&(route.interface, route.via)).ok_or(Unresolved::NoNeighbour { via: route.via })?;
+    let neighbour = neighbours.get(&route.neighbour()).ok_or(Unresolved::NoNeighbour { via: route.via })?;
     Ok(Way {
-        next_hop: NextHop { destination, source, ifindex: route.interface },
+        next_hop: NextHop { destination: neighbour.mac, source, ifindex: route.interface },
         mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
         source: route.source.unwrap_or(route.via),
     })
@@ -117,7 +142,7 @@ async fn links(netlink: &Handle) -> Result<BTreeMap<u32, Link>, ReadError> {
     Ok(links)
 }
 
-async fn neighbours(netlink: &Handle) -> Result<BTreeMap<(u32, IpAddr), [u8; 6]>, ReadError> {
+async fn neighbours(netlink: &Handle) -> Result<Neighbours, ReadError> {
     let mut neighbours = BTreeMap::new();
     let mut replies = pin!(netlink.neighbours().get().set_address_family(AddressFamily::Inet).execute());
     while let Some(reply) = replies.next().await {
@@ -127,7 +152,7 @@ async fn neighbours(netlink: &Handle) -> Result<BTreeMap<(u32, IpAddr), [u8; 6]>
     Ok(neighbours)
 }
 
-fn neighbour(message: &NeighbourMessage) -> Option<((u32, IpAddr), [u8; 6])> {
+fn neighbour(message: &NeighbourMessage) -> Option<((u32, IpAddr), Neighbour)> {
     if matches!(message.header.state, NeighbourState::Incomplete | NeighbourState::Failed) {
         return None;
     }
@@ -141,7 +166,8 @@ fn neighbour(message: &NeighbourMessage) -> Option<((u32, IpAddr), [u8; 6])> {
             _ => {}
         }
     }
-    Some(((message.header.ifindex, address?), mac?))
+    let stale = message.header.state == NeighbourState::Stale;
+    Some(((message.header.ifindex, address?), Neighbour { mac: mac?, stale }))
 }
 
 async fn route(netlink: &Handle, destination: IpAddr) -> Result<Route, rtnetlink::Error> {
@@ -183,7 +209,8 @@ const fn address(address: &RouteAddress) -> Option<IpAddr> {
 }
 
 /// `NTF_USE` makes the kernel resolve a neighbour as if a packet were waiting for it (`neigh_add` in
-/// net/core/neighbour.c).
+/// net/core/neighbour.c). A stale one it probes after `delay_first_probe_time` (5 s) and then counts as stale no longer, so
+/// that each is asked for at most once in that time; it is broadcast for if it does not answer at its old MAC address.
 async fn ask(netlink: &Handle, interface: u32, via: IpAddr) {
     let request = netlink
         .neighbours()

@@ -4,19 +4,24 @@
 //! which addresses it is about to hold and which it has let go. However the daemon ends, the pipe closes, and whatever
 //! is still held is removed: nothing after an orderly end, everything after `kill -9`.
 //!
+//! A thread waits for the guard itself to end: it is replaced at once, and the new one is told what is held.
+//!
 //! A service manager that ends the daemon must leave the guard a moment: systemd's `KillMode=control-group` does.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::fmt;
 use std::io::{self, BufRead, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
+use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -27,6 +32,8 @@ pub const SUBCOMMAND: &str = "guard";
 
 const ATTEMPTS: u32 = 5;
 const ATTEMPT_GAP: Duration = Duration::from_millis(200);
+/// Bounds the work when the guard cannot live.
+const RESTART_GAP: Duration = Duration::from_secs(1);
 
 /// An address on an interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -47,6 +54,8 @@ enum Line {
 pub enum StartError {
     #[error("cannot start the process that removes virtual addresses after a crash ({program}): {source}")]
     Spawn { program: String, source: io::Error },
+    #[error("cannot start the thread that watches the process for virtual addresses: {0}")]
+    Watch(io::Error),
 }
 
 /// The daemon's end. Clones share one process.
@@ -58,13 +67,14 @@ struct Shared {
     program: PathBuf,
     arguments: Vec<OsString>,
     child: Child,
-    held: BTreeSet<Held>,
+    /// By how many instances: while a reload moves an address from one to another, both hold it.
+    held: BTreeMap<Held, usize>,
 }
 
 /// Starts the guard, from this program's own binary and in the caller's network namespace.
 ///
 /// # Errors
-/// When the process cannot be started.
+/// When the process or the thread that watches it cannot be started.
 pub fn start() -> Result<Guard, StartError> {
     // Not the path it was started by: that one may hold another version by now.
     start_program("/proc/self/exe".into(), vec![SUBCOMMAND.into()])
@@ -73,11 +83,19 @@ pub fn start() -> Result<Guard, StartError> {
 /// Starts the guard from a program that calls [`run`] when given these arguments.
 ///
 /// # Errors
-/// When the process cannot be started.
+/// When the process or the thread that watches it cannot be started.
 pub fn start_program(program: PathBuf, arguments: Vec<OsString>) -> Result<Guard, StartError> {
     let child = spawn(&program, &arguments)
         .map_err(|source| StartError::Spawn { program: program.display().to_string(), source })?;
-    Ok(Guard(Arc::new(Mutex::new(Shared { program, arguments, child, held: BTreeSet::new() }))))
+    let pid = pid_of(&child);
+    let shared = Arc::new(Mutex::new(Shared { program, arguments, child, held: BTreeMap::new() }));
+    let watched = Arc::downgrade(&shared);
+    // In the caller's network namespace, which a guard that it starts inherits.
+    std::thread::Builder::new()
+        .name("guard watch".into())
+        .spawn(move || watch(&watched, pid))
+        .map_err(StartError::Watch)?;
+    Ok(Guard(shared))
 }
 
 fn spawn(program: &PathBuf, arguments: &[OsString]) -> io::Result<Child> {
@@ -92,19 +110,47 @@ fn spawn(program: &PathBuf, arguments: &[OsString]) -> io::Result<Child> {
         .spawn()
 }
 
+fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(child.id().cast_signed())
+}
+
+/// Replaces the process whenever it ends, until the last [`Guard`] is dropped.
+fn watch(shared: &Weak<Mutex<Shared>>, mut child: Pid) {
+    loop {
+        // Without reaping, so that its number can mean no other process. An error means that it was replaced meanwhile.
+        let _ = waitid(Id::Pid(child), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT);
+        let Some(shared) = shared.upgrade() else {
+            let _ = waitpid(child, None);
+            return;
+        };
+        child = lock(&shared).look_after();
+        drop(shared);
+        std::thread::sleep(RESTART_GAP);
+    }
+}
+
+fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Guard {
-    /// To be called before the address is added.
+    /// To be called before the address is added, by each instance that does.
     pub fn hold(&self, held: Held) {
-        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if shared.held.insert(held) {
+        let mut shared = lock(&self.0);
+        let holders = shared.held.entry(held).or_default();
+        *holders += 1;
+        if *holders == 1 {
             shared.tell(Line::Hold(held));
         }
     }
 
-    /// To be called after the address was removed.
+    /// To be called once for each [`Self::hold`], after the address was removed.
     pub fn release(&self, held: Held) {
-        let mut shared = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if shared.held.remove(&held) {
+        let mut shared = lock(&self.0);
+        let Some(holders) = shared.held.get_mut(&held) else { return };
+        *holders -= 1;
+        if *holders == 0 {
+            shared.held.remove(&held);
             shared.tell(Line::Release(held));
         }
     }
@@ -113,12 +159,26 @@ impl Guard {
 impl Shared {
     fn tell(&mut self, line: Line) {
         if let Err(error) = self.write(line) {
-            tracing::warn!("the guard process is gone ({error}), starting another");
-            if let Err(error) = self.restart() {
-                tracing::error!(
-                    "no guard process: {error}; should the daemon be killed, its virtual addresses stay"
-                );
-            }
+            self.replace(&error);
+        }
+    }
+
+    /// The process to wait for: the one there is if it lives, else another.
+    fn look_after(&mut self) -> Pid {
+        match self.child.try_wait() {
+            Ok(None) => {}
+            Ok(Some(status)) => self.replace(&status),
+            Err(error) => self.replace(&error),
+        }
+        pid_of(&self.child)
+    }
+
+    fn replace(&mut self, why: &dyn fmt::Display) {
+        tracing::warn!("the guard process is gone ({why}), starting another");
+        if let Err(error) = self.restart() {
+            tracing::error!(
+                "no guard process: {error}; should the daemon be killed, its virtual addresses stay; trying again"
+            );
         }
     }
 
@@ -133,7 +193,7 @@ impl Shared {
         self.child.kill()?;
         self.child.wait()?;
         self.child = spawn(&self.program, &self.arguments)?;
-        self.held.clone().into_iter().try_for_each(|held| self.write(Line::Hold(held)))
+        self.held.clone().into_keys().try_for_each(|held| self.write(Line::Hold(held)))
     }
 }
 
@@ -196,19 +256,80 @@ async fn remove_once(held: &BTreeSet<Held>) -> anyhow::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+    use std::time::Instant;
+
     use super::*;
+
+    fn held(last: u8) -> Held {
+        Held { index: 2, address: Ipv4Addr::new(192, 0, 2, last), length: 24 }
+    }
+
+    /// A guard that appends what it is told to the file, after its own process id.
+    fn scribe(file: &Path) -> Guard {
+        let script = "echo $$ >> \"$0\"; exec cat >> \"$0\"".into();
+        start_program("/bin/sh".into(), vec!["-c".into(), script, file.into()]).unwrap()
+    }
+
+    fn wait_for_lines(file: &Path, count: usize) -> Vec<String> {
+        let deadline = Instant::now() + Duration::from_secs(30);
+        loop {
+            let text = std::fs::read_to_string(file).unwrap_or_default();
+            if text.lines().count() >= count && text.ends_with('\n') {
+                return text.lines().map(str::to_owned).collect();
+            }
+            assert!(Instant::now() < deadline, "never {count} lines: {text}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    #[test]
+    fn a_guard_that_ends_is_replaced_without_being_needed_and_told_what_is_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("told");
+        let guard = scribe(&file);
+        guard.hold(held(1));
+        guard.hold(held(2));
+        guard.release(held(1));
+        for round in 1_usize.. {
+            let lines = wait_for_lines(&file, 2 + 2 * round);
+            assert_eq!(
+                *lines.last().unwrap(),
+                if round == 1 { told(Line::Release(held(1))) } else { told(Line::Hold(held(2))) }
+            );
+            if round == 3 {
+                break;
+            }
+            let pid = lines.iter().rev().find_map(|line| line.parse().ok()).unwrap();
+            nix::sys::signal::kill(Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_address_that_moves_between_instances_stays_held() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("told");
+        let guard = scribe(&file);
+        guard.hold(held(1));
+        guard.hold(held(1));
+        guard.release(held(1));
+        guard.hold(held(2));
+        let lines = wait_for_lines(&file, 3);
+        assert_eq!(still_held(lines[1..].join("\n").as_bytes()), BTreeSet::from([held(1), held(2)]));
+        guard.release(held(1));
+        guard.release(held(1));
+        let lines = wait_for_lines(&file, 4);
+        assert_eq!(still_held(lines[1..].join("\n").as_bytes()), BTreeSet::from([held(2)]));
+    }
+
+    fn told(line: Line) -> String {
+        serde_json::to_string(&line).unwrap()
+    }
 
     #[test]
     fn what_was_held_and_not_released_is_left_whatever_cuts_the_pipe() {
-        let held = |last| Held { index: 2, address: Ipv4Addr::new(192, 0, 2, last), length: 24 };
-        let line = |line| serde_json::to_string(&line).unwrap();
-        let text = [
-            line(Line::Hold(held(1))),
-            line(Line::Hold(held(2))),
-            line(Line::Release(held(1))),
-            line(Line::Hold(held(3))),
-        ]
-        .join("\n");
+        let lines = [Line::Hold(held(1)), Line::Hold(held(2)), Line::Release(held(1)), Line::Hold(held(3))];
+        let text = lines.map(told).join("\n");
         assert_eq!(still_held(text.as_bytes()), BTreeSet::from([held(2), held(3)]));
         assert_eq!(still_held(&text.as_bytes()[..text.len() - 1]), BTreeSet::from([held(2)]));
         assert_eq!(still_held(io::empty()), BTreeSet::new());

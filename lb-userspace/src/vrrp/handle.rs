@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -10,7 +11,7 @@ use super::driver::{Driver, wanted_of};
 use super::guard::Guard;
 use super::keeper::Keeper;
 use super::log::flushed;
-use super::machine::{Peer, Reason};
+use super::machine::{Peer, Reason, leave_limit};
 use super::report::{Reader, Report};
 use super::{realtime, socket};
 use crate::config::model;
@@ -18,8 +19,8 @@ use crate::status::{self, InstanceState};
 
 /// Configurations that can wait; the driver takes each at once.
 const COMMANDS: usize = 8;
-/// For the addresses to be gone after a stop, beyond the two seconds that the machine may wait for its successor.
-const STOP_LIMIT: Duration = Duration::from_secs(5);
+/// For the addresses to be gone, after the machine's wait for its successor.
+const RELEASE_LIMIT: Duration = Duration::from_secs(3);
 
 /// What happened in an instance, as it happens and best effort; the snapshot is the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +51,8 @@ pub enum StartError {
 pub struct Handle {
     name: String,
     commands: mpsc::Sender<model::Instance>,
+    /// As last configured: how long a stop takes follows from it.
+    interval: Mutex<Duration>,
     reader: Reader,
     released: oneshot::Receiver<()>,
 }
@@ -64,7 +67,7 @@ pub fn spawn(
     guard: Guard,
     events: mpsc::Sender<Event>,
 ) -> Result<Handle, StartError> {
-    let name = instance.name.clone();
+    let (name, interval) = (instance.name.clone(), Mutex::new(instance.advertise));
     socket::open_raw().map_err(|source| StartError::Socket { instance: name.clone(), source })?;
     let (commands, command_receiver) = mpsc::channel(COMMANDS);
     let (wanted, wanted_receiver) = watch::channel(wanted_of(&instance));
@@ -82,7 +85,7 @@ pub fn spawn(
     })
     .map_err(thread_error)?;
     run_on_thread(format!("vrrp {name}"), driver.run()).map_err(thread_error)?;
-    Ok(Handle { name, commands, reader, released })
+    Ok(Handle { name, commands, interval, reader, released })
 }
 
 fn run_on_thread(thread: String, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
@@ -104,22 +107,27 @@ impl Handle {
     /// Changes priority, interval, preemption, name or addresses in place, without delaying or repeating an
     /// advertisement. Another interface or VRID is another instance: stop this one and start that.
     pub fn reconfigure(&self, instance: model::Instance) {
-        if self.commands.try_send(instance).is_err() {
+        let interval = instance.advertise;
+        if self.commands.try_send(instance).is_ok() {
+            *self.interval.lock().unwrap_or_else(PoisonError::into_inner) = interval;
+        } else {
             tracing::error!(instance = self.name, "the instance does not answer: its configuration stays");
         }
     }
 
-    /// Tells the other nodes that this one stops, serves on until one of them is master, at most one interval and two
-    /// seconds, releases the addresses, and waits for all that.
+    /// Tells the other nodes that this one stops, serves on until one of them is master, at most
+    /// [`leave_limit`] of its interval, releases the addresses, and waits for all that.
     pub async fn stop(self) {
-        let Self { name, commands, released, .. } = self;
+        let Self { name, commands, interval, released, .. } = self;
+        let limit =
+            leave_limit(interval.into_inner().unwrap_or_else(PoisonError::into_inner)) + RELEASE_LIMIT;
         drop(commands);
         let ended = async {
             let _ = released.await;
             flushed().await;
         };
-        if tokio::time::timeout(STOP_LIMIT, ended).await.is_err() {
-            tracing::error!(instance = name, "its addresses were not released in {STOP_LIMIT:?}");
+        if tokio::time::timeout(limit, ended).await.is_err() {
+            tracing::error!(instance = name, "its addresses were not released in {limit:?}");
         }
     }
 }

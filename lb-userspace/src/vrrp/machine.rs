@@ -20,8 +20,8 @@ const MIN_ANNOUNCE_GAP: Duration = Duration::from_secs(1);
 /// The shortest interval there is (RFC 9568 section 5.2.7).
 const MIN_ADVERT_GAP: Duration = Duration::from_millis(10);
 
-/// Longest wait at a stop for another node to take over: an interval is longer than any skew, but the stop must end.
-const MAX_LEAVE: Duration = Duration::from_secs(2);
+/// For another node that takes over to be late, and its advertisement to arrive.
+const LEAVE_MARGIN: Duration = Duration::from_millis(200);
 /// From a new master's first advertisement to its addresses being there and announced.
 const LINGER: Duration = Duration::from_millis(20);
 
@@ -61,6 +61,13 @@ pub enum Interface {
 pub struct Heard {
     pub from: Peer,
     pub interval: Duration,
+}
+
+/// Longest time at a stop that a master waits for another node: a backup takes over after its skew, which is shorter
+/// than an interval for every priority (RFC 9568 section 6.1).
+#[must_use]
+pub fn leave_limit(interval: Duration) -> Duration {
+    interval + LEAVE_MARGIN
 }
 
 #[derive(Debug)]
@@ -261,10 +268,8 @@ impl Machine {
             State::Master(_) => {
                 // RFC 9568 section 6.4.3 lets go at once, and nobody serves for the skew of the next master.
                 self.actions.push(Action::SendAdvert { priority: 0 });
-                self.change(
-                    State::Leaving { until: now + self.config.interval.min(MAX_LEAVE) },
-                    Reason::Stopped,
-                );
+                let until = now + leave_limit(self.config.interval);
+                self.change(State::Leaving { until }, Reason::Stopped);
             }
         }
     }

@@ -121,11 +121,16 @@ impl Host {
         Process(command.spawn().unwrap())
     }
 
-    pub(crate) fn signal_all_but(&self, spared: &Process, signal: Signal) {
+    /// Processes in the host's network, without one.
+    pub(crate) fn pids_but(&self, spared: &Process) -> Vec<Pid> {
         let output = Command::new("ip").args(["netns", "pids", &self.namespace.0]).output().unwrap();
         let pids = String::from_utf8(output.stdout).unwrap();
         let others = pids.lines().map(|pid| Pid::from_raw(pid.parse().unwrap()));
-        let others: Vec<_> = others.filter(|&pid| pid != spared.pid()).collect();
+        others.filter(|&pid| pid != spared.pid()).collect()
+    }
+
+    pub(crate) fn signal_all_but(&self, spared: &Process, signal: Signal) {
+        let others = self.pids_but(spared);
         assert!(!others.is_empty(), "a guard runs");
         others.into_iter().for_each(|pid| kill(pid, signal).unwrap());
     }
@@ -246,7 +251,7 @@ pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(crate) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 

@@ -1,7 +1,9 @@
-//! Instances in network namespaces: with each other, with real keepalived, and against what hosts do to them.
+//! Instances in network namespaces: with each other, with real keepalived, and against what hosts do to them; and what
+//! the kernel says of the ways there.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod lab;
+mod next_hop;
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
@@ -197,6 +199,22 @@ fn a_killed_daemon_leaves_no_address_behind() {
     for signal in [Signal::SIGINT, Signal::SIGHUP, Signal::SIGTERM] {
         lab.hosts[0].signal_all_but(&node, signal);
     }
+    node.kill();
+    eventually("the address is gone", || lab.holders().is_empty());
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_killed_guard_is_replaced_before_the_daemon_needs_it() {
+    let lab = Lab::new(1);
+    let node = lab.hosts[0].start_role("node");
+    lab.wait_for_holder(0);
+    let killed = lab.hosts[0].pids_but(&node);
+    lab.hosts[0].signal_all_but(&node, Signal::SIGKILL);
+    eventually("another guard runs", || {
+        let guards = lab.hosts[0].pids_but(&node);
+        !guards.is_empty() && guards.iter().all(|guard| !killed.contains(guard))
+    });
     node.kill();
     eventually("the address is gone", || lab.holders().is_empty());
 }
