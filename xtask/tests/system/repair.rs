@@ -23,11 +23,19 @@ fn configuration(interfaces: &str) -> String {
     )
 }
 
-/// A node whose interface `d0` has no native XDP.
+/// A node with an interface `d0` that has no native XDP: a bridge.
 fn node(bed: &TestBed, interfaces: &str) -> Result<Node> {
     let host = bed.host("node")?;
-    host.run(["ip", "link", "add", "d0", "type", "dummy"])?;
-    host.run(["ip", "link", "set", "d0", "up"])?;
+    for words in [
+        "link add d0 type bridge",
+        "link add p0 type veth peer name p1",
+        "link set p0 master d0",
+        "link set p0 up",
+        "link set p1 up",
+        "link set d0 up",
+    ] {
+        host.run(["ip"].into_iter().chain(words.split(' ')))?;
+    }
     host.add_address("d0", "192.0.2.11/24")?;
     Node::start(&host, &configuration(interfaces))
 }
@@ -48,7 +56,7 @@ fn a_mode_that_the_driver_refuses_leaves_the_earlier_one_and_the_metrics_page() 
     let bed = TestBed::for_test()?;
     let node = node(&bed, "{ name: d0, mode: generic }")?;
     let native = configuration("{ name: d0, mode: native }").replace("127.0.0.1:9620", "0.0.0.0:9620");
-    ensure!(apply(&node, &native).is_err(), "native XDP on a dummy interface");
+    ensure!(apply(&node, &native).is_err(), "native XDP on a bridge");
     ensure!(has_program(node.host())?, "nothing is attached");
     ensure!(node.status()?.interfaces[0].mode == "generic", "{:?}", node.status()?.interfaces);
     ensure!(node.host().run(["ss", "-ltn"])?.contains("127.0.0.1:9620"), "the metrics page is closed");
