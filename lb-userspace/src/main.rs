@@ -55,6 +55,9 @@ struct RunArgs {
     /// Folder for pinned maps and links, on a bpf file system
     #[arg(long, default_value = "/sys/fs/bpf/evenkeel")]
     bpf_dir: PathBuf,
+    /// Folder for the configuration that was applied last; a start with a wrong file goes on with that
+    #[arg(long, default_value = "/var/lib/evenkeel")]
+    state_dir: PathBuf,
     /// What to log: error, warn, info, debug or trace, also by module (`info,evenkeel::vrrp=debug`)
     #[arg(long, env = "EVENKEEL_LOG", default_value = "info")]
     log: String,
@@ -91,8 +94,12 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
             log(&args.log)?;
             // Before any thread is started, and before anything is held that it should let go of.
             let guard = guard::start()?;
-            let options =
-                daemon::Options { config: args.config, run_dir: args.daemon.run_dir, bpf_dir: args.bpf_dir };
+            let options = daemon::Options {
+                config: args.config,
+                run_dir: args.daemon.run_dir,
+                bpf_dir: args.bpf_dir,
+                state_dir: args.state_dir,
+            };
             runtime()?.block_on(daemon::run(options, guard))?;
         }
         Command::Check(args) => return Ok(check::run(&args)),

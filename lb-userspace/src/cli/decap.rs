@@ -39,7 +39,7 @@ pub fn start(args: &DecapArgs) -> anyhow::Result<Decap> {
     }
     let mode = if args.generic { XdpMode::Generic } else { XdpMode::Auto };
     for name in &args.interface {
-        let attached = plane.attach("decap", &Interface { name: name.clone(), mode })?;
+        let attached = plane.attach("decap", &Interface { name: name.clone(), mode }, None)?;
         let mode = if attached.native { "native" } else { "generic" };
         println!("{name}: removing IPIP headers, {mode} XDP");
         if let Some(note) = attached.note {

@@ -5,7 +5,7 @@
 //!                                   Host ─────────┘  └───► Mistakes, all at once
 //! ```
 //!
-//! Everything but [`load`] and [`Host::read`] is a plain function of its arguments.
+//! Everything but [`load`], [`load_text`] and [`Host::read`] is a plain function of its arguments.
 
 mod host;
 mod mistakes;
@@ -20,4 +20,4 @@ mod tests;
 pub use host::Host;
 pub use mistakes::{Mistake, Mistakes};
 pub use parse::parse;
-pub use source::load;
+pub use source::{load, load_text};

@@ -16,14 +16,22 @@ const MAX_BYTES: u64 = 1 << 20;
 /// # Errors
 /// Everything that is wrong with it. A file that cannot be read is one mistake, at its first line.
 pub fn load(path: &Path, host: &Host) -> Result<Config, Mistakes> {
+    parse(&load_text(path)?, &path.display().to_string(), host)
+}
+
+/// Reads a configuration file without checking what it says.
+///
+/// # Errors
+/// It cannot be read, is too large or is not text: one mistake.
+pub fn load_text(path: &Path) -> Result<String, Mistakes> {
     let file = path.display().to_string();
     let bytes = read(path).map_err(|error| Mistakes::of_file(&file, error.to_string()))?;
-    let text = std::str::from_utf8(&bytes).map_err(|error| {
-        let (line, column) = end_of(&String::from_utf8_lossy(&bytes[..error.valid_up_to()]));
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        let (line, column) = end_of(&String::from_utf8_lossy(good));
         let message = "this is not UTF-8 text; save the configuration as UTF-8".to_owned();
         Mistakes::new(&file, vec![Mistake { line, column, path: String::new(), message }])
-    })?;
-    parse(text, &file, host)
+    })
 }
 
 /// Line and column of what follows `text`.

@@ -198,19 +198,28 @@ impl Forwarding {
     /// What the kernel refused.
     pub(super) fn attach(&mut self, interfaces: &[Interface]) -> Result<(), AttachError> {
         for interface in interfaces {
-            let attached = self.plane.attach("evenkeel", interface)?;
+            let attached = self.attach_to(interface)?;
             self.attached.insert(interface.name.clone(), Ok(attached));
         }
         Ok(())
     }
 
-    /// Lets go of interfaces that are not on the list, and lets packets leave by those that are.
+    fn attach_to(&mut self, interface: &Interface) -> Result<Attached, AttachError> {
+        let earlier = self.attached.get(&interface.name).and_then(|attached| attached.as_ref().ok());
+        self.plane.attach("evenkeel", interface, earlier)
+    }
+
+    /// Lets go of interfaces that are not on the list, and lets packets leave by those that are and have the program.
+    ///
+    /// # Errors
+    /// A map can't be read or written.
     pub(super) fn keep_only(&mut self, interfaces: &[Interface]) -> Result<(), MapAccessError> {
         self.attached.retain(|name, _| interfaces.iter().any(|interface| interface.name == *name));
-        let indexes = self.indexes();
-        if let Err(error) = self.plane.detach_others(&indexes) {
+        let listed = interfaces.iter().filter_map(|interface| if_nametoindex(interface.name.as_str()).ok());
+        if let Err(error) = self.plane.detach_others(&listed.collect()) {
             tracing::warn!("cannot detach from an interface that is no longer listed: {error}");
         }
+        let indexes = self.indexes();
         self.plane.interfaces.set(&indexes)?;
         self.follow_stations(&indexes)
     }
@@ -233,27 +242,20 @@ impl Forwarding {
         self.plane.stations.set(&stations.collect())
     }
 
-    /// Follows interfaces that were removed and made again.
+    /// Attaches again where the program is no longer attached: to interfaces that were made again, and where somebody
+    /// removed the link. Puts back what somebody changed in the maps of interfaces.
     pub(super) fn follow_interfaces(&mut self, interfaces: &[Interface]) {
-        let mut changed = false;
         for interface in interfaces {
-            let index = if_nametoindex(interface.name.as_str()).ok();
-            let known = self.attached.get(&interface.name).and_then(|a| Some(a.as_ref().ok()?.ifindex));
-            if index.is_some() && index == known {
-                continue;
-            }
-            let attached = self.plane.attach("evenkeel", interface).map_err(|error| error.to_string());
+            let attached = self.attach_to(interface).map_err(|error| error.to_string());
             match (&attached, self.attached.get(&interface.name)) {
-                (Ok(_), _) => tracing::info!("attached to {} again", interface.name),
+                (Ok(attached), Some(Ok(_))) if attached.adopted => {}
+                (Ok(_), _) => tracing::warn!("attached to {} again", interface.name),
                 (Err(error), Some(Err(known))) if known == error => {}
                 (Err(error), _) => tracing::warn!("not attached to {}: {error}", interface.name),
             }
-            changed = true;
             self.attached.insert(interface.name.clone(), attached);
         }
-        let indexes = self.indexes();
-        let kept = if changed { self.keep_only(interfaces) } else { self.follow_stations(&indexes) };
-        if let Err(error) = kept {
+        if let Err(error) = self.keep_only(interfaces) {
             tracing::warn!("{error}");
         }
     }

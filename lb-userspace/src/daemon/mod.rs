@@ -16,8 +16,11 @@ mod checks;
 pub mod control;
 mod forwarding;
 mod instances;
+mod last_applied;
 mod notify;
+mod page;
 mod reload;
+mod signals;
 mod snapshot;
 mod watch;
 
@@ -30,12 +33,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use thiserror::Error;
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch as watch_channel};
-use tokio::task::JoinHandle;
 
+use crate::config::Host;
 use crate::config::model::Config;
-use crate::config::{self, Host};
 use crate::dataplane::clock::{Clock, ClockError};
 use crate::dataplane::sweep::{self, Census};
 use crate::dataplane::{DataPlane, LoadError};
@@ -48,7 +49,10 @@ use checks::Checks;
 use control::Command;
 use forwarding::Forwarding;
 use instances::Instances;
-use reload::{ReloadError, Reloads};
+use last_applied::LastApplied;
+use page::Page;
+use reload::{ReloadError, Reloads, Source};
+use signals::{Asked, Signals};
 
 /// Where the daemon finds and keeps its things.
 #[derive(Debug, Clone)]
@@ -58,6 +62,8 @@ pub struct Options {
     pub run_dir: PathBuf,
     /// Pinned maps and links, on a bpf file system.
     pub bpf_dir: PathBuf,
+    /// What outlives a stop: the configuration that was applied last.
+    pub state_dir: PathBuf,
 }
 
 #[derive(Debug, Error)]
@@ -101,7 +107,8 @@ pub(crate) struct Daemon {
     checks: Checks,
     instances: Instances,
     reloads: Reloads,
-    metrics: Option<JoinHandle<()>>,
+    page: Page,
+    last_applied: LastApplied,
     commands: mpsc::Sender<Command>,
     destinations: watch_channel::Sender<BTreeSet<IpAddr>>,
     /// Until then the maps stay as an earlier daemon left them, unless every check has had its first answer.
@@ -122,19 +129,28 @@ struct Inbox {
 /// # Errors
 /// What kept it from starting; once it runs, trouble is logged and shown in the status.
 pub async fn run(options: Options, guard: Guard) -> Result<(), RunError> {
+    let mut signals = Signals::install().map_err(RunError::Signals)?;
     let _lock = lock(&options.run_dir)?;
     let host = Host::read().map_err(ReloadError::Host)?;
-    let config = config::load(&options.config, &host).map_err(ReloadError::Mistakes)?;
+    let wanted = Source::read(&options.config, &host);
+    let last = Source::read(&last_applied::path(&options.state_dir), &host);
+    let (wanted, last) = match (wanted, last) {
+        (Err(error), Err(_)) => return Err(error.into()),
+        (wanted, last) => (wanted, last.ok()),
+    };
     let (mut daemon, inbox) = start(options, guard)?;
-    let slowest = config.services.iter().filter_map(|s| Some(s.check.as_ref()?.timeout)).max();
-    daemon.patient_until = Instant::now() + slowest.unwrap_or_default() + SWEEP;
-    daemon.configure(config).await?;
+    if signals.stop_asked() {
+        tracing::info!("stopping before anything was changed");
+        return Ok(());
+    }
+    daemon.begin(wanted, last).await?;
     control::serve(&daemon.options.run_dir, daemon.commands.clone())?;
     tracing::info!("running: {}", reload::summary(&daemon.config));
-    daemon.serve(inbox).await?;
+    daemon.serve(inbox, signals).await;
     notify::notify(notify::STOPPING);
     tracing::info!("stopping: giving addresses away; the program stays attached");
     daemon.instances.stop().await;
+    daemon.last_applied.written().await;
     Ok(())
 }
 
@@ -167,7 +183,8 @@ fn start(options: Options, guard: Guard) -> Result<(Daemon, Inbox), RunError> {
         checks: Checks::new(reports),
         instances: Instances::new(guard, events),
         reloads: Reloads::new(options.config.display().to_string(), now),
-        metrics: None,
+        page: Page::new(commands.clone()),
+        last_applied: LastApplied::new(options.state_dir.clone()),
         commands,
         destinations,
         patient_until: Instant::now(),
@@ -184,26 +201,26 @@ fn start(options: Options, guard: Guard) -> Result<(Daemon, Inbox), RunError> {
 }
 
 impl Daemon {
-    async fn serve(&mut self, mut inbox: Inbox) -> Result<(), RunError> {
-        let mut terminate = signal(SignalKind::terminate()).map_err(RunError::Signals)?;
-        let mut interrupt = signal(SignalKind::interrupt()).map_err(RunError::Signals)?;
-        let mut hangup = signal(SignalKind::hangup()).map_err(RunError::Signals)?;
+    /// Until it is asked to stop.
+    async fn serve(&mut self, mut inbox: Inbox, mut signals: Signals) {
         let (saved, mut save_inbox) = mpsc::channel(1);
         let _watch = watch::start(&self.options.config, saved).inspect_err(|error| {
             tracing::warn!("a save of the configuration is not noticed: {error}; use `evenkeel apply`");
         });
+        let mut saved_until = None;
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Not before SIGHUP is a reload: without a handler it would end the process.
         notify::notify(notify::READY);
         loop {
             tokio::select! {
-                _ = terminate.recv() => return Ok(()),
-                _ = interrupt.recv() => return Ok(()),
-                _ = hangup.recv() => drop(self.reload(None).await),
-                Some(()) = save_inbox.recv() => {
-                    tokio::time::sleep(SAVE_SETTLES).await;
-                    let _ = save_inbox.try_recv();
+                asked = signals.next() => match asked {
+                    Asked::Stop => return,
+                    Asked::Reload => drop(self.reload(None).await),
+                },
+                Some(()) = save_inbox.recv() => saved_until = Some(tokio::time::Instant::now() + SAVE_SETTLES),
+                () = until(saved_until) => {
+                    saved_until = None;
                     drop(self.reload(None).await);
                 }
                 Some(command) = inbox.commands.recv() => self.handle_command(command).await,
@@ -215,14 +232,15 @@ impl Daemon {
                     }
                 }
                 Some(census) = inbox.censuses.recv() => self.forwarding.handle_census(census),
+                () = self.instances.stopped() => {}
                 _ = sweep.tick() => self.sweep(),
             }
         }
     }
 
     fn sweep(&mut self) {
-        let interfaces = self.config.interfaces.clone();
-        self.forwarding.follow_interfaces(&interfaces);
+        self.forwarding.follow_interfaces(&self.config.interfaces);
+        self.instances.start_waiting();
         self.reconcile();
         self.destinations.send_if_modified(|known| {
             let wanted = self.forwarding.destinations(&self.config);
@@ -264,6 +282,13 @@ impl Daemon {
         if let Err(error) = self.forwarding.reconcile(&desired, now) {
             tracing::error!("the maps are not as they should be: {error}; trying again");
         }
+    }
+}
+
+async fn until(time: Option<tokio::time::Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -1,18 +1,18 @@
 //! Applying a configuration: all of it or nothing.
 
+use std::path::Path;
 use std::time::{Instant, SystemTime};
 
 use thiserror::Error;
-use tokio::net::TcpListener;
 
-use super::Daemon;
-use super::control::{self, Applied, Apply};
+use super::control::{Applied, Apply};
 use super::forwarding::ReconcileError;
+use super::page::PageError;
 use super::snapshot::unix;
+use super::{Daemon, SWEEP};
 use crate::config::model::Config;
 use crate::config::{self, Host, Mistakes};
 use crate::dataplane::attach::AttachError;
-use crate::dataplane::maps::MapAccessError;
 use crate::status;
 use crate::vrrp::StartError;
 
@@ -24,20 +24,12 @@ pub enum ReloadError {
     Host(#[from] std::io::Error),
     #[error(transparent)]
     Attach(#[from] AttachError),
-    #[error(
-        "cannot serve metrics on {address}: {source}; `metrics.listen` needs a free address of this node"
-    )]
-    Metrics {
-        address: std::net::SocketAddr,
-        #[source]
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Metrics(#[from] PageError),
     #[error(transparent)]
     Vrrp(#[from] StartError),
     #[error(transparent)]
     Reconcile(#[from] ReconcileError),
-    #[error(transparent)]
-    Map(#[from] MapAccessError),
 }
 
 impl ReloadError {
@@ -46,6 +38,24 @@ impl ReloadError {
             Self::Mistakes(mistakes) => mistakes.lines(),
             other => vec![other.to_string()],
         }
+    }
+}
+
+/// A configuration and what it was read from.
+pub(super) struct Source {
+    file: String,
+    text: String,
+    config: Config,
+}
+
+impl Source {
+    pub(super) fn read(path: &Path, host: &Host) -> Result<Self, ReloadError> {
+        Self::parse(path.display().to_string(), config::load_text(path)?, host)
+    }
+
+    fn parse(file: String, text: String, host: &Host) -> Result<Self, ReloadError> {
+        let config = config::parse(&text, &file, host)?;
+        Ok(Self { file, text, config })
     }
 }
 
@@ -76,6 +86,13 @@ impl Reloads {
         }
     }
 
+    /// What was applied last is in force, since the file is wrong.
+    fn record_fallback(&mut self, path: String, error: &ReloadError) {
+        self.path = path;
+        self.failed += 1;
+        self.errors = error.lines();
+    }
+
     fn record(&mut self, path: String, result: &Result<(), ReloadError>, now: SystemTime) {
         self.last_at = now;
         match result {
@@ -94,13 +111,57 @@ impl Reloads {
 }
 
 impl Daemon {
+    /// Applies the first configuration: the file's, or what was applied last if that is wrong or refused.
+    ///
+    /// # Errors
+    /// What is wrong with the file, when nothing was ever applied or that is refused too.
+    pub(super) async fn begin(
+        &mut self,
+        wanted: Result<Source, ReloadError>,
+        last: Option<Source>,
+    ) -> Result<(), ReloadError> {
+        let error = match wanted {
+            Ok(source) => {
+                let last_is_the_same = last.as_ref().is_none_or(|last| last.text == source.text);
+                match self.begin_with(source).await {
+                    Ok(()) => return Ok(()),
+                    Err(error) if last_is_the_same => return Err(error),
+                    Err(error) => error,
+                }
+            }
+            Err(error) => error,
+        };
+        let Some(last) = last else {
+            return Err(error);
+        };
+        for line in error.lines() {
+            tracing::error!("{line}");
+        }
+        let file = last.file.clone();
+        tracing::error!(
+            "{}: not applied; going on with what was applied last, {file}",
+            self.options.config.display()
+        );
+        self.begin_with(last).await?;
+        self.reloads.record_fallback(file, &error);
+        Ok(())
+    }
+
+    async fn begin_with(&mut self, source: Source) -> Result<(), ReloadError> {
+        let slowest = source.config.services.iter().filter_map(|s| Some(s.check.as_ref()?.timeout)).max();
+        self.patient_until = Instant::now() + slowest.unwrap_or_default() + SWEEP;
+        self.configure(source.config).await?;
+        self.last_applied.keep(source.text);
+        Ok(())
+    }
+
     /// Reads the daemon's own file, or takes what `apply` sent, and applies it. What was in force stays if anything is
     /// wrong with it.
     pub(super) async fn reload(&mut self, apply: Option<Apply>) -> Result<Applied, Applied> {
         let file =
             apply.as_ref().map_or_else(|| self.options.config.display().to_string(), |a| a.file.clone());
-        let result = match self.read(apply.as_ref()) {
-            Ok(config) => self.configure(config).await,
+        let result = match self.read(apply) {
+            Ok(source) => self.replace(source).await,
             Err(error) => Err(error),
         };
         self.reloads.record(file.clone(), &result, SystemTime::now());
@@ -122,61 +183,49 @@ impl Daemon {
         }
     }
 
-    fn read(&self, apply: Option<&Apply>) -> Result<Config, ReloadError> {
+    fn read(&self, apply: Option<Apply>) -> Result<Source, ReloadError> {
         let host = Host::read()?;
-        Ok(match apply {
-            Some(Apply { file, text }) => config::parse(text, file, &host)?,
-            None => config::load(&self.options.config, &host)?,
-        })
+        match apply {
+            Some(Apply { file, text }) => Source::parse(file, text, &host),
+            None => Source::read(&self.options.config, &host),
+        }
     }
 
-    /// What can be refused comes first and is taken back if a later part is refused.
-    pub(super) async fn configure(&mut self, config: Config) -> Result<(), ReloadError> {
-        let metrics = self.bind_metrics(&config).await?;
-        if let Err(error) = self.attach_and_start(&config).await {
-            let interfaces = self.config.interfaces.clone();
-            if let Err(error) = self.forwarding.keep_only(&interfaces) {
-                tracing::warn!("{error}");
-            }
+    async fn replace(&mut self, source: Source) -> Result<(), ReloadError> {
+        let result = self.configure(source.config).await;
+        match result {
+            Ok(()) => self.last_applied.keep(source.text),
+            // Interfaces before the one that was refused have another mode now.
+            Err(_) => self.forwarding.follow_interfaces(&self.config.interfaces),
+        }
+        result
+    }
+
+    /// What can be refused comes first; interfaces may be left as the new configuration has them if a later part is
+    /// refused.
+    async fn configure(&mut self, config: Config) -> Result<(), ReloadError> {
+        let address = config.metrics.map(|metrics| metrics.listen);
+        let page = self.page.prepare(address).await?;
+        if let Err(error) = self.attach_and_start(&config) {
+            self.page.take_back(page).await;
             return Err(error);
         }
-        self.forwarding.keep_only(&config.interfaces)?;
+        self.page.commit(page).await;
         self.checks.configure(&config, Instant::now());
-        if let Some(listener) = metrics {
-            self.metrics = Some(control::serve_metrics(listener, self.commands.clone()));
-        }
         self.config = config;
+        if let Err(error) = self.forwarding.keep_only(&self.config.interfaces) {
+            tracing::warn!("{error}; trying again");
+        }
         self.reconcile();
         self.destinations.send_replace(self.forwarding.destinations(&self.config));
         Ok(())
     }
 
-    async fn attach_and_start(&mut self, config: &Config) -> Result<(), ReloadError> {
+    fn attach_and_start(&mut self, config: &Config) -> Result<(), ReloadError> {
         self.forwarding.try_plan(&self.desired(config))?;
         self.forwarding.attach(&config.interfaces)?;
-        self.instances.configure(config).await?;
+        self.instances.configure(config)?;
         Ok(())
-    }
-
-    /// The listener of the new metrics address; the old page goes only when there is a new one or none is wanted.
-    async fn bind_metrics(&mut self, config: &Config) -> Result<Option<TcpListener>, ReloadError> {
-        let wanted = config.metrics.map(|metrics| metrics.listen);
-        if wanted == self.config.metrics.map(|metrics| metrics.listen)
-            && self.metrics.is_some() == wanted.is_some()
-        {
-            return Ok(None);
-        }
-        let listener = match wanted {
-            Some(address) => {
-                let bound = TcpListener::bind(address).await;
-                Some(bound.map_err(|source| ReloadError::Metrics { address, source })?)
-            }
-            None => None,
-        };
-        if let Some(page) = self.metrics.take() {
-            page.abort();
-        }
-        Ok(listener)
     }
 }
 

@@ -4,6 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::thread;
+use std::time::Duration;
 
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode as AyaMode};
@@ -19,6 +21,8 @@ use crate::config::model::{Interface, XdpMode};
 pub struct Attached {
     pub ifindex: u32,
     pub native: bool,
+    /// By a link that was there already.
+    pub adopted: bool,
     /// Why it is not native although it might be.
     pub note: Option<String>,
 }
@@ -46,45 +50,58 @@ pub enum AttachError {
     },
 }
 
+/// A link that was removed lets go of its interface when the kernel has freed its pin, which waits for an RCU grace
+/// period (`bpf_super_ops` in kernel/bpf/inode.c, up to Linux 6.8).
+const LETS_GO_WITHIN: Duration = Duration::from_millis(500);
+const LOOKS_EVERY: Duration = Duration::from_millis(5);
+
 impl DataPlane {
-    /// Attaches a program, or puts it in the place of an earlier daemon's in one step.
+    /// Attaches a program, or puts it in the place of an earlier daemon's in one step; where it is attached already,
+    /// nothing happens. The kernel holds native and generic on one interface only one after the other: if the wanted
+    /// mode is refused, the earlier one is put back.
+    ///
+    /// `earlier` is what the last call said of this interface.
     ///
     /// # Errors
     /// The interface is missing, or the kernel refuses the mode.
-    pub fn attach(&mut self, program: &'static str, interface: &Interface) -> Result<Attached, AttachError> {
+    pub fn attach(
+        &mut self,
+        program: &'static str,
+        interface: &Interface,
+        earlier: Option<&Attached>,
+    ) -> Result<Attached, AttachError> {
         let name = interface.name.as_str();
         let ifindex = if_nametoindex(name).map_err(|_| AttachError::NoInterface(name.to_owned()))?;
         let links = self.links.clone();
         let program = self.program_named(program)?;
-        if let Some(attached) =
-            links.as_deref().and_then(|links| adopt(program, links, ifindex, interface.mode))
-        {
+        let mut target = Target { program, name, ifindex, patient: false };
+        let Some(links) = links else {
+            let (link, attached) = target.attach(interface.mode)?;
+            self.held.push(link);
             return Ok(attached);
-        }
-        let mut note = None;
-        let (link, native) = match interface.mode {
-            XdpMode::Native => (attach(program, name, ifindex, true)?, true),
-            XdpMode::Generic => (attach(program, name, ifindex, false)?, false),
-            XdpMode::Auto => match attach(program, name, ifindex, true) {
-                Ok(link) => (link, true),
-                Err(error) => {
-                    note = Some(format!("generic, slower: {error}"));
-                    (attach(program, name, ifindex, false)?, false)
-                }
-            },
         };
-        match links {
-            Some(links) => {
-                let path = link_path(&links, ifindex, native);
-                pin(link, &path).map_err(|source| AttachError::Pin {
-                    interface: name.to_owned(),
-                    path,
-                    source,
-                })?;
+        let displaced = match target.adopt(&links, interface.mode) {
+            Found::Wanted { native } => {
+                let earlier = earlier.filter(|e| e.ifindex == ifindex && e.native == native);
+                let note = match earlier {
+                    Some(earlier) => earlier.note.clone(),
+                    None if native || interface.mode == XdpMode::Generic => None,
+                    None => Some("generic, slower: as an earlier start left it".to_owned()),
+                };
+                return Ok(Attached { ifindex, native, adopted: true, note });
             }
-            None => self.held.push(link),
+            Found::Unwanted { native } => Some(native),
+            Found::Nothing => None,
+        };
+        target.patient = displaced.is_some();
+        let attached = target.attach_pinned(&links, interface.mode);
+        if let (Err(_), Some(native)) = (&attached, displaced) {
+            let mode = if native { XdpMode::Native } else { XdpMode::Generic };
+            if let Err(error) = target.attach_pinned(&links, mode) {
+                tracing::error!("{name} is without the program: {error}");
+            }
         }
-        Ok(Attached { ifindex, native, note })
+        attached
     }
 
     /// Detaches from every interface that an earlier configuration listed and this one does not.
@@ -113,26 +130,105 @@ fn link_path(links: &Path, ifindex: u32, native: bool) -> PathBuf {
     links.join(format!("{ifindex}-{}", if native { "native" } else { "generic" }))
 }
 
-/// Updates a pinned link in a mode that will do; removes one that will not.
-fn adopt(program: &mut Xdp, links: &Path, ifindex: u32, mode: XdpMode) -> Option<Attached> {
-    for native in [true, false] {
-        let path = link_path(links, ifindex, native);
-        let Ok(pinned) = PinnedLink::from_pin(&path) else {
-            continue;
-        };
-        let wanted = match mode {
-            XdpMode::Auto => true,
-            XdpMode::Native => native,
-            XdpMode::Generic => !native,
-        };
-        if wanted && replace(program, pinned.into()).is_ok() {
-            return Some(Attached { ifindex, native, note: None });
+/// What is pinned for an interface.
+enum Found {
+    /// In a mode that will do, and now with the program.
+    Wanted {
+        native: bool,
+    },
+    /// In the other mode, and now removed.
+    Unwanted {
+        native: bool,
+    },
+    Nothing,
+}
+
+/// A program and the interface that it is for.
+struct Target<'a> {
+    program: &'a mut Xdp,
+    name: &'a str,
+    ifindex: u32,
+    /// Waits for a link that was removed to let go.
+    patient: bool,
+}
+
+impl Target<'_> {
+    /// Updates a pinned link in a mode that will do; removes one that will not. The kernel does nothing if the program
+    /// is the link's already, and refuses if the link is not attached any more (`bpf_xdp_link_update` in
+    /// net/core/dev.c).
+    fn adopt(&mut self, links: &Path, mode: XdpMode) -> Found {
+        let mut found = Found::Nothing;
+        for native in [true, false] {
+            let path = link_path(links, self.ifindex, native);
+            let Ok(pinned) = PinnedLink::from_pin(&path) else {
+                continue;
+            };
+            let wanted = match mode {
+                XdpMode::Auto => true,
+                XdpMode::Native => native,
+                XdpMode::Generic => !native,
+            };
+            let attached = replace(self.program, pinned.into()).is_ok();
+            if attached && wanted {
+                return Found::Wanted { native };
+            }
+            if let Err(error) = fs::remove_file(&path) {
+                tracing::warn!("cannot remove the stale link {}: {error}", path.display());
+            }
+            if attached {
+                found = Found::Unwanted { native };
+            }
         }
-        if let Err(error) = fs::remove_file(&path) {
-            tracing::warn!("cannot remove the stale link {}: {error}", path.display());
+        found
+    }
+
+    fn attach_pinned(&mut self, links: &Path, mode: XdpMode) -> Result<Attached, AttachError> {
+        let (link, attached) = self.attach(mode)?;
+        let path = link_path(links, self.ifindex, attached.native);
+        pin(link, &path).map_err(|source| AttachError::Pin {
+            interface: self.name.to_owned(),
+            path,
+            source,
+        })?;
+        Ok(attached)
+    }
+
+    fn attach(&mut self, mode: XdpMode) -> Result<(XdpLink, Attached), AttachError> {
+        let attached = |native, note| Attached { ifindex: self.ifindex, native, adopted: false, note };
+        let (native, generic) = (attached(true, None), attached(false, None));
+        match mode {
+            XdpMode::Native => Ok((self.attach_as(true)?, native)),
+            XdpMode::Generic => Ok((self.attach_as(false)?, generic)),
+            XdpMode::Auto => match self.attach_as(true) {
+                Ok(link) => Ok((link, native)),
+                Err(error) => {
+                    let note = Some(format!("generic, slower: {error}"));
+                    Ok((self.attach_as(false)?, Attached { note, ..generic }))
+                }
+            },
         }
     }
-    None
+
+    fn attach_as(&mut self, native: bool) -> Result<XdpLink, AttachError> {
+        let (mode, word) = if native { (AyaMode::Driver, "native") } else { (AyaMode::Skb, "generic") };
+        let refused = |source| AttachError::Attach {
+            interface: self.name.to_owned(),
+            mode: word,
+            hint: hint(&source),
+            source: Box::new(source),
+        };
+        let mut waited = Duration::ZERO;
+        let id = loop {
+            match self.program.attach_to_if_index(self.ifindex, mode) {
+                Err(error) if self.patient && occupied(&error) && waited < LETS_GO_WITHIN => {
+                    thread::sleep(LOOKS_EVERY);
+                    waited += LOOKS_EVERY;
+                }
+                other => break other.map_err(refused)?,
+            }
+        };
+        self.program.take_link(id).map_err(refused)
+    }
 }
 
 fn replace(program: &mut Xdp, link: FdLink) -> Result<(), Box<dyn std::error::Error>> {
@@ -141,16 +237,12 @@ fn replace(program: &mut Xdp, link: FdLink) -> Result<(), Box<dyn std::error::Er
     Ok(program.take_link(id).map(drop)?)
 }
 
-fn attach(program: &mut Xdp, name: &str, ifindex: u32, native: bool) -> Result<XdpLink, AttachError> {
-    let (mode, word) = if native { (AyaMode::Driver, "native") } else { (AyaMode::Skb, "generic") };
-    let refused = |source| AttachError::Attach {
-        interface: name.to_owned(),
-        mode: word,
-        hint: hint(&source),
-        source: Box::new(source),
+/// Whether another link holds the interface.
+fn occupied(error: &ProgramError) -> bool {
+    let ProgramError::SyscallError(error) = error else {
+        return false;
     };
-    let id = program.attach_to_if_index(ifindex, mode).map_err(refused)?;
-    program.take_link(id).map_err(refused)
+    matches!(error.io_error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
 }
 
 /// What an operator can do about a refusal.

@@ -32,3 +32,4 @@ mod simulation;
 
 pub use handle::{Event, Handle, StartError, spawn};
 pub use reason::Reason;
+pub use report::not_started;

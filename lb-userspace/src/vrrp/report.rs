@@ -106,6 +106,13 @@ impl Report {
     }
 }
 
+/// The snapshot of an instance that does not run yet.
+#[must_use]
+pub fn not_started(config: &model::Instance, why: &str) -> status::Instance {
+    let (_, reader) = Report::new(config);
+    status::Instance { reason: why.to_owned(), ..reader.snapshot() }
+}
+
 fn seconds_since_epoch() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |elapsed| elapsed.as_secs_f64())
 }

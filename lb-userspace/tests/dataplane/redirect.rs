@@ -50,7 +50,7 @@ fn replies_leave_by_the_interface_that_the_client_comes_in_by() {
     // Only an interface that XDP runs on can be named as the one a test run comes in by.
     assert!(Command::new("ip").args(["link", "set", "inside", "up"]).status().unwrap().success());
     let interface = Interface { name: "inside".to_owned(), mode: XdpMode::Native };
-    node.plane.attach("evenkeel", &interface).unwrap();
+    node.plane.attach("evenkeel", &interface, None).unwrap();
     node.plane.interfaces.set(&BTreeSet::from([INTERFACE, outside])).unwrap();
     node.plane.stations.set(&BTreeSet::from([station(INTERFACE), station(outside)])).unwrap();
     let back = reply(&tcp(), 0);

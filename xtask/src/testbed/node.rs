@@ -83,6 +83,7 @@ impl Node {
         };
         command.args(["run", "--config"]).arg(self.configuration_file());
         command.arg("--run-dir").arg(self.run_dir()).arg("--bpf-dir").arg(self.host.bpf_folder());
+        command.arg("--state-dir").arg(self.host.folder().join("state"));
         self.daemon = Some(self.host.spawn("evenkeel", &mut command)?);
         self.wait_until("answers", |_| true).map(drop)
     }

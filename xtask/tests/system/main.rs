@@ -7,6 +7,7 @@ mod mysql;
 mod nat;
 mod pair;
 mod reload;
+mod repair;
 mod restart;
 mod support;
 mod testbed;

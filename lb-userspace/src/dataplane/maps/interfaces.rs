@@ -17,11 +17,19 @@ impl Interfaces {
 
     /// Makes the map hold these interface indexes and no other.
     pub fn set(&mut self, wanted: &BTreeSet<u32>) -> Result<(), MapAccessError> {
-        let present: BTreeSet<u32> = access(self.0.keys().collect(), NAME, "read")?;
+        let mut present = BTreeSet::new();
+        let mut right = BTreeSet::new();
+        for entry in self.0.iter() {
+            let (key, value) = access(entry, NAME, "read")?;
+            present.insert(key);
+            if value.if_index == key && value.prog_id.is_none() {
+                right.insert(key);
+            }
+        }
         for ifindex in present.difference(wanted) {
             removed(self.0.remove(*ifindex), NAME)?;
         }
-        for ifindex in wanted.difference(&present) {
+        for ifindex in wanted.difference(&right) {
             access(self.0.insert(*ifindex, *ifindex, None, 0), NAME, "write to")?;
         }
         Ok(())
