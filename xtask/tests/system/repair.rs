@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
 use xtask::status::InstanceState;
 use xtask::testbed::{Host, Node, TestBed, wait_for};
@@ -80,8 +80,9 @@ fn links_and_devices_that_somebody_removes_are_put_back() -> Result<()> {
     wait_for("the program on the interface", A_LONG_TIME, || Ok(has_program(node.host())?.then_some(())))?;
 
     let map = node.host().bpf_folder().join("v1/ek_interfaces").to_string_lossy().into_owned();
-    let index = node.host().run(["cat", "/sys/class/net/d0/ifindex"])?;
-    let key: Vec<String> = index.trim().parse::<u32>()?.to_ne_bytes().map(|byte| byte.to_string()).into();
+    let link = fs::read_dir(&links)?.next().context("no link")??.file_name();
+    let index: u32 = link.to_string_lossy().split('-').next().context("no index")?.parse()?;
+    let key = index.to_ne_bytes().map(|byte| byte.to_string());
     let device = |action: &str| {
         let words = ["bpftool", "map", action, "pinned", &map, "key"].into_iter();
         node.host().run(words.chain(key.iter().map(String::as_str)))
