@@ -264,6 +264,8 @@ impl Daemon {
     fn handle_report(&mut self, report: &Report) {
         if self.checks.handle_report(report, Instant::now()) {
             self.reconcile();
+            // A backend that has just answered is in the kernel's neighbour table: no need to wait for the next round.
+            self.destinations.send_modify(|_| {});
         }
     }
 

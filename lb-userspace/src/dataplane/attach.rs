@@ -50,6 +50,12 @@ pub enum AttachError {
     },
 }
 
+impl AttachError {
+    fn is_of_another_program(&self) -> bool {
+        matches!(self, Self::Attach { source, .. } if occupied(source))
+    }
+}
+
 /// A link that was removed lets go of its interface when the kernel has freed its pin, which waits for an RCU grace
 /// period (`bpf_super_ops` in kernel/bpf/inode.c, up to Linux 6.8).
 const LETS_GO_WITHIN: Duration = Duration::from_millis(500);
@@ -93,7 +99,6 @@ impl DataPlane {
             Found::Unwanted { native } => Some(native),
             Found::Nothing => None,
         };
-        target.patient = displaced.is_some();
         let attached = target.attach_pinned(&links, interface.mode);
         if let (Err(_), Some(native)) = (&attached, displaced) {
             let mode = if native { XdpMode::Native } else { XdpMode::Generic };
@@ -175,6 +180,7 @@ impl Target<'_> {
             if let Err(error) = fs::remove_file(&path) {
                 tracing::warn!("cannot remove the stale link {}: {error}", path.display());
             }
+            self.patient = true;
             if attached {
                 found = Found::Unwanted { native };
             }
@@ -201,6 +207,8 @@ impl Target<'_> {
             XdpMode::Generic => Ok((self.attach_as(false)?, generic)),
             XdpMode::Auto => match self.attach_as(true) {
                 Ok(link) => Ok((link, native)),
+                // Generic is refused too as long as the other is there; once it is gone, native may work.
+                Err(error) if error.is_of_another_program() => Err(error),
                 Err(error) => {
                     let note = Some(format!("generic, slower: {error}"));
                     Ok((self.attach_as(false)?, Attached { note, ..generic }))

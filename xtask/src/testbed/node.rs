@@ -132,7 +132,7 @@ impl Node {
     pub fn wait_until_backends_are_up(&mut self) -> Result<Status> {
         self.wait_until("every backend up", |status| {
             let mut backends = status.services.iter().flat_map(|service| &service.backends);
-            backends.all(|backend| backend.state == BackendState::Up)
+            backends.all(|backend| backend.state == BackendState::Up && backend.share > 0.0)
         })
     }
 
