@@ -69,27 +69,51 @@ pub fn read(plane: &mut DataPlane, known: &mut KnownTables) -> Result<Actual, Ma
 /// # Errors
 /// A map could not be written; the steps before are done and the next plan goes on from there.
 pub fn apply(plane: &mut DataPlane, known: &mut KnownTables, steps: &[Step]) -> Result<(), MapAccessError> {
-    for step in steps {
-        match step {
-            Step::ClearCounters(number) => plane.counters.clear(*number)?,
-            Step::WriteBackend(number, record) => plane.backends.write(*number, record)?,
-            Step::WriteTable(number, entries) => {
-                plane.tables.write(*number, entries)?;
-                known.0.insert(*number, Known::new(Arc::clone(entries)));
-            }
-            Step::WriteService(key, value) => plane.services.write(key, value)?,
-            Step::RemoveService(key) => plane.services.remove(key)?,
-            Step::RemoveTable(number) => {
-                plane.tables.remove(*number)?;
-                known.0.remove(number);
-            }
-            Step::FreeBackend { number, service } => {
-                plane.backends.write(*number, &Backend::default())?;
-                plane.retired.add(*service, plane.counters.read(*number)?)?;
-            }
+    let both_tables = |a: &Step, b: &Step| matches!((a, b), (Step::WriteTable(..), Step::WriteTable(..)));
+    for steps in steps.chunk_by(both_tables) {
+        match steps {
+            [Step::WriteTable(..), ..] => write_tables(plane, known, steps)?,
+            _ => steps.iter().try_for_each(|step| carry_out(plane, known, step))?,
         }
     }
     Ok(())
+}
+
+/// In one call for many: see [`Tables::write`](crate::dataplane::maps::Tables::write_many).
+fn write_tables(
+    plane: &mut DataPlane,
+    known: &mut KnownTables,
+    steps: &[Step],
+) -> Result<(), MapAccessError> {
+    let tables = steps.iter().filter_map(|step| {
+        let Step::WriteTable(number, entries) = step else {
+            return None;
+        };
+        Some((*number, entries))
+    });
+    let contents: Vec<(u32, &[u32])> = tables.clone().map(|(number, entries)| (number, &**entries)).collect();
+    plane.tables.write_many(&contents)?;
+    known.0.extend(tables.map(|(number, entries)| (number, Known::new(Arc::clone(entries)))));
+    Ok(())
+}
+
+fn carry_out(plane: &mut DataPlane, known: &mut KnownTables, step: &Step) -> Result<(), MapAccessError> {
+    match step {
+        Step::ClearCounters(number) => plane.counters.clear(*number),
+        Step::WriteBackend(number, record) => plane.backends.write(*number, record),
+        Step::WriteTable(..) => write_tables(plane, known, std::slice::from_ref(step)),
+        Step::WriteService(key, value) => plane.services.write(key, value),
+        Step::RemoveService(key) => plane.services.remove(key),
+        Step::RemoveTable(number) => {
+            plane.tables.remove(*number)?;
+            known.0.remove(number);
+            Ok(())
+        }
+        Step::FreeBackend { number, service } => {
+            plane.backends.write(*number, &Backend::default())?;
+            plane.retired.add(*service, plane.counters.read(*number)?)
+        }
+    }
 }
 
 #[cfg(test)]
