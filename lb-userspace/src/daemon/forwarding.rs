@@ -161,12 +161,9 @@ impl Forwarding {
         self.plane.counters.read(backend).map(traffic)
     }
 
-    /// Flows of a draining backend; `None` until they were counted since it left, and while a count of none may have
-    /// begun before.
+    /// Flows of a draining backend; `None` until they are known to have been counted since it left.
     pub(super) fn flows_left(&self, backend: u32) -> Option<u64> {
-        let censuses = *self.quiet.get(&backend)?;
-        let flows = self.census.all.get(&backend).copied().unwrap_or(0);
-        (flows > 0 || censuses >= QUIET_CENSUSES).then_some(flows)
+        counted(self.quiet.get(&backend).copied(), self.census.all.get(&backend).copied().unwrap_or(0))
     }
 
     pub(super) fn handle_census(&mut self, census: Census) {
@@ -278,4 +275,25 @@ impl Forwarding {
 
 pub(super) const fn traffic(counters: BackendCounters) -> Traffic {
     Traffic { packets: counters.packets, bytes: counters.bytes, new_flows: counters.new_flows }
+}
+
+/// What the last census found, `censuses` being those in a row since the backend left that found none: a count of none
+/// may have begun before.
+fn counted(censuses: Option<u8>, flows: u64) -> Option<u64> {
+    let censuses = censuses?;
+    (flows > 0 || censuses >= QUIET_CENSUSES).then_some(flows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_left_are_told_only_once_they_were_counted_since_the_backend_left() {
+        assert_eq!(counted(None, 0), None);
+        assert_eq!(counted(None, 21), None);
+        assert_eq!(counted(Some(0), 21), Some(21));
+        assert_eq!(counted(Some(1), 0), None);
+        assert_eq!(counted(Some(2), 0), Some(0));
+    }
 }
