@@ -82,10 +82,18 @@ fn main() -> ExitCode {
     match run(Arguments::parse().command) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("evenkeel: {error}");
+            eprintln!("evenkeel: {}", in_full(&error));
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and its causes; a cause that the text already has is not said again.
+fn in_full(error: &anyhow::Error) -> String {
+    error.chain().skip(1).fold(error.to_string(), |text, cause| {
+        let cause = cause.to_string();
+        if text.contains(&cause) { text } else { format!("{text}: {cause}") }
+    })
 }
 
 fn run(command: Command) -> anyhow::Result<ExitCode> {
@@ -104,7 +112,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Check(args) => return Ok(check::run(&args)),
         Command::Apply { args, daemon } => {
-            println!("{}", runtime()?.block_on(apply::run(&args, &daemon.socket()))?);
+            return Ok(runtime()?.block_on(apply::run(&args, &daemon.socket()))?);
         }
         Command::Status { json, daemon } => {
             runtime()?.block_on(status::run(&daemon.socket(), json))?;
@@ -139,4 +147,20 @@ fn log(filter: &str) -> anyhow::Result<()> {
         .with_target(false)
         .init();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    #[test]
+    fn an_error_is_told_with_its_causes_and_none_twice() {
+        let denied = || io::Error::from(io::ErrorKind::PermissionDenied);
+        let outer = anyhow::Error::new(denied()).context("--log");
+        assert_eq!(in_full(&outer), "--log: permission denied");
+        let embeds = anyhow::Error::new(denied()).context("cannot read a: permission denied");
+        assert_eq!(in_full(&embeds), "cannot read a: permission denied");
+    }
 }

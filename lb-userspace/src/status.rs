@@ -30,6 +30,9 @@ pub struct Configuration {
     pub reloads_failed: u64,
     /// When a reload was last tried, whether it worked or not.
     pub last_reload_at: f64,
+    /// The file of the last reload, whether it worked or not.
+    #[serde(default)]
+    pub last_reload_path: String,
     /// Why the last reload changed nothing, one line each; empty when it was applied.
     pub last_reload_errors: Vec<String>,
 }
@@ -88,7 +91,9 @@ pub struct Peer {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Service {
+    /// As configured; of a service that was removed and whose backends still have flows, `NAME (removed, number N)`.
     pub name: String,
+    /// Empty for a service that was removed, as are the three texts that follow.
     pub listen: Vec<SocketAddr>,
     /// `tcp` or `udp`.
     pub protocol: String,

@@ -17,7 +17,7 @@ use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 
-use crate::http::{self, Method, Request, Response, StatusCode};
+use crate::http::{self, Limits, Method, Request, Response, StatusCode};
 use crate::metrics;
 use crate::status::Status;
 
@@ -67,7 +67,7 @@ pub(super) fn serve(directory: &Path, commands: mpsc::Sender<Command>) -> Result
     }
     let listener = UnixListener::bind(&path).map_err(failed)?;
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    tokio::spawn(http::serve(listener, move |request| answer(request, commands.clone())));
+    tokio::spawn(http::serve(listener, Limits::CONTROL, move |request| answer(request, commands.clone())));
     Ok(())
 }
 
@@ -87,7 +87,7 @@ pub(super) fn serve_metrics(
                 }
             }
         };
-        match http::serve(listener, handler).await {}
+        match http::serve(listener, Limits::PAGE, handler).await {}
     })
 }
 

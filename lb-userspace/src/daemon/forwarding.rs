@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use lb_common::backend::Backend;
+use lb_common::counters::BackendCounters;
 use lb_common::service::NO_TABLE;
 use lb_common::station::Station;
 use nix::ifaddrs::getifaddrs;
@@ -46,9 +46,11 @@ pub(super) struct Forwarding {
     pub(super) unresolved: BTreeMap<IpAddr, Unresolved>,
     pub(super) census: Census,
     pub(super) expired: u64,
-    /// Traffic of backends that have left, by service.
-    pub(super) retired: BTreeMap<String, Traffic>,
-    known: KnownTables,
+    /// What backends that have left had counted, by number of their service.
+    pub(super) retired: BTreeMap<u32, BackendCounters>,
+    /// Names of services by number, of those that were removed while backends of theirs drain too.
+    pub(super) names: BTreeMap<u32, String>,
+    pub(super) known: KnownTables,
     cache: TableCache,
     ways: BTreeMap<IpAddr, Way>,
     quiet: BTreeMap<u32, u8>,
@@ -67,6 +69,7 @@ impl Forwarding {
             census: Census::default(),
             expired: 0,
             retired: BTreeMap::new(),
+            names: BTreeMap::new(),
             known: KnownTables::default(),
             cache: TableCache::default(),
             ways: BTreeMap::new(),
@@ -87,9 +90,6 @@ impl Forwarding {
         self.actual = apply::read(&mut self.plane, &mut self.known)?;
         let circumstances = self.circumstances(now);
         let plan = plan::plan(desired, &self.actual, &circumstances, &mut self.cache)?;
-        for step in &plan.steps {
-            self.retire(step)?;
-        }
         apply::apply(&mut self.plane, &mut self.known, &plan.steps)?;
         for step in &plan.steps {
             tracing::debug!(?step, "applied");
@@ -103,6 +103,26 @@ impl Forwarding {
             self.actual = apply::read(&mut self.plane, &mut self.known)?;
         }
         self.quiet.retain(|number, _| plan.draining.contains(number));
+        self.take(plan)?;
+        let wanted = desired.services.values().flat_map(|service| service.backends.keys());
+        let wanted = self.with_draining(wanted.map(SocketAddr::ip));
+        self.ways.retain(|destination, _| wanted.contains(destination));
+        Ok(())
+    }
+
+    /// Takes the numbers of a plan that is carried out, and forgets services that nothing carries any more.
+    fn take(&mut self, plan: Plan) -> Result<(), MapAccessError> {
+        let carried = self.actual.backends.values().map(|backend| backend.service);
+        let carried: BTreeSet<u32> = carried.chain(plan.services.values().copied()).collect();
+        self.names.retain(|number, _| carried.contains(number));
+        self.names.extend(plan.services.iter().map(|(name, number)| (*number, name.clone())));
+        self.turned.retain(|number, _| carried.contains(number));
+        if !plan.steps.is_empty() || self.plan.services != plan.services {
+            self.retired = self.plane.retired.read()?;
+            for (number, _) in self.retired.extract_if(.., |number, _| !carried.contains(number)) {
+                self.plane.retired.remove(number)?;
+            }
+        }
         self.plan = plan;
         Ok(())
     }
@@ -113,8 +133,13 @@ impl Forwarding {
     /// A map can't be read, or is too small.
     pub(super) fn try_plan(&mut self, desired: &Desired) -> Result<(), ReconcileError> {
         let actual = apply::read(&mut self.plane, &mut self.known)?;
-        // Without ways no backend takes new flows and no table is built, which is all that would take time.
-        plan::plan(desired, &actual, &Circumstances::default(), &mut TableCache::default())?;
+        let mut plan = plan::check(desired, &actual, &self.cache)?;
+        if self.plan == Plan::default() {
+            // The maps may stay as an earlier daemon left them until the checks have spoken: the status tells of them.
+            plan.backends.retain(|_, number| actual.backends.contains_key(number));
+            self.actual = actual;
+            self.take(plan)?;
+        }
         Ok(())
     }
 
@@ -132,33 +157,13 @@ impl Forwarding {
         }
     }
 
-    /// Keeps the counts of a backend whose number becomes free, so that its service's counters never fall.
-    fn retire(&mut self, step: &Step) -> Result<(), MapAccessError> {
-        let Step::WriteBackend(number, record) = step else {
-            return Ok(());
-        };
-        if *record != Backend::default() {
-            return Ok(());
-        }
-        let Some(service) = self.actual.backends.get(number).and_then(|gone| self.service_name(gone.service))
-        else {
-            return Ok(());
-        };
-        let traffic = self.traffic(*number)?;
-        let sum = self.retired.entry(service).or_default();
-        sum.packets += traffic.packets;
-        sum.bytes += traffic.bytes;
-        sum.new_flows += traffic.new_flows;
-        Ok(())
-    }
-
-    fn service_name(&self, number: u32) -> Option<String> {
-        self.plan.services.iter().find(|(_, n)| **n == number).map(|(name, _)| name.clone())
-    }
-
     pub(super) fn traffic(&self, backend: u32) -> Result<Traffic, MapAccessError> {
-        let counters = self.plane.counters.read(backend)?;
-        Ok(Traffic { packets: counters.packets, bytes: counters.bytes, new_flows: counters.new_flows })
+        self.plane.counters.read(backend).map(traffic)
+    }
+
+    /// Flows of a draining backend; `None` until they are known to have been counted since it left.
+    pub(super) fn flows_left(&self, backend: u32) -> Option<u64> {
+        counted(self.quiet.get(&backend).copied(), self.census.all.get(&backend).copied().unwrap_or(0))
     }
 
     pub(super) fn handle_census(&mut self, census: Census) {
@@ -188,6 +193,10 @@ impl Forwarding {
     /// Addresses of all backends, those that are draining included.
     pub(super) fn destinations(&self, config: &Config) -> BTreeSet<IpAddr> {
         let wanted = config.services.iter().flat_map(|s| &s.backends).map(|backend| backend.address.ip());
+        self.with_draining(wanted)
+    }
+
+    fn with_draining(&self, wanted: impl Iterator<Item = IpAddr>) -> BTreeSet<IpAddr> {
         let draining = self.plan.draining.iter().filter_map(|number| self.actual.backends.get(number));
         wanted.chain(draining.map(|backend| IpAddr::from(backend.address))).collect()
     }
@@ -263,5 +272,30 @@ impl Forwarding {
     /// Number of a backend of the configuration.
     pub(super) fn number(&self, service: &str, backend: SocketAddr) -> Option<u32> {
         self.plan.backends.get(&(service.to_owned(), backend)).copied()
+    }
+}
+
+pub(super) const fn traffic(counters: BackendCounters) -> Traffic {
+    Traffic { packets: counters.packets, bytes: counters.bytes, new_flows: counters.new_flows }
+}
+
+/// What the last census found, `censuses` being those in a row since the backend left that found none: a count of none
+/// may have begun before.
+fn counted(censuses: Option<u8>, flows: u64) -> Option<u64> {
+    let censuses = censuses?;
+    (flows > 0 || censuses >= QUIET_CENSUSES).then_some(flows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_left_are_told_only_once_they_were_counted_since_the_backend_left() {
+        assert_eq!(counted(None, 0), None);
+        assert_eq!(counted(None, 21), None);
+        assert_eq!(counted(Some(0), 21), Some(21));
+        assert_eq!(counted(Some(1), 0), None);
+        assert_eq!(counted(Some(2), 0), Some(0));
     }
 }

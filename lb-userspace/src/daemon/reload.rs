@@ -63,6 +63,7 @@ impl Source {
 #[derive(Debug)]
 pub(super) struct Reloads {
     path: String,
+    last_path: String,
     applied_at: SystemTime,
     last_at: SystemTime,
     succeeded: u64,
@@ -72,7 +73,15 @@ pub(super) struct Reloads {
 
 impl Reloads {
     pub(super) fn new(path: String, now: SystemTime) -> Self {
-        Self { path, applied_at: now, last_at: now, succeeded: 0, failed: 0, errors: Vec::new() }
+        Self {
+            last_path: path.clone(),
+            path,
+            applied_at: now,
+            last_at: now,
+            succeeded: 0,
+            failed: 0,
+            errors: Vec::new(),
+        }
     }
 
     pub(super) fn status(&self) -> status::Configuration {
@@ -82,6 +91,7 @@ impl Reloads {
             reloads_succeeded: self.succeeded,
             reloads_failed: self.failed,
             last_reload_at: unix(self.last_at),
+            last_reload_path: self.last_path.clone(),
             last_reload_errors: self.errors.clone(),
         }
     }
@@ -95,6 +105,7 @@ impl Reloads {
 
     fn record(&mut self, path: String, result: &Result<(), ReloadError>, now: SystemTime) {
         self.last_at = now;
+        self.last_path.clone_from(&path);
         match result {
             Ok(()) => {
                 self.succeeded += 1;

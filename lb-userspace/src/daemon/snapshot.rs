@@ -1,6 +1,6 @@
 //! The status: everything the daemon knows, as one value.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -9,7 +9,7 @@ use lb_common::limits;
 
 use super::Daemon;
 use super::checks::Checks;
-use super::forwarding::Forwarding;
+use super::forwarding::{Forwarding, traffic};
 use crate::config::model::{ForwardingMethod, Protocol, Scheduler, Service};
 use crate::dataplane::maps::MapAccessError;
 use crate::health::{Machine, State};
@@ -20,8 +20,11 @@ impl Daemon {
     /// A map could not be read.
     pub(super) fn status(&self) -> Result<Status, MapAccessError> {
         let forwarding = &self.forwarding;
-        let services =
-            self.config.services.iter().map(|service| self.service(service)).collect::<Result<_, _>>()?;
+        let values = forwarding.actual.services.values();
+        let tables: BTreeMap<u32, u32> = values.map(|value| (value.service, value.table)).collect();
+        let services = self.config.services.iter().map(|service| self.service(service, &tables));
+        let mut services = services.collect::<Result<Vec<_>, _>>()?;
+        self.removed(&mut services)?;
         let mut instances = self.instances.snapshots();
         let place = |name: &str| self.config.vrrp.iter().position(|instance| instance.name == name);
         instances.sort_by_key(|instance| place(&instance.name));
@@ -42,9 +45,16 @@ impl Daemon {
         })
     }
 
-    fn service(&self, service: &Service) -> Result<status::Service, MapAccessError> {
+    /// `tables` are the tables in force, by number of their service.
+    fn service(
+        &self,
+        service: &Service,
+        tables: &BTreeMap<u32, u32>,
+    ) -> Result<status::Service, MapAccessError> {
         let forwarding = &self.forwarding;
-        let shares = shares(forwarding, service);
+        let service_number = forwarding.plan.services.get(&service.name).copied();
+        let table = service_number.and_then(|number| tables.get(&number)).copied();
+        let share = |backend: u32| table.map_or(0.0, |table| forwarding.known.share(table, backend));
         let mut backends = Vec::new();
         for backend in &service.backends {
             let number = forwarding.number(&service.name, backend.address);
@@ -56,16 +66,14 @@ impl Daemon {
                 since: health.since,
                 reason: health.reason,
                 check_seconds: health.check_seconds,
-                share: number.and_then(|number| shares.get(&number)).copied().unwrap_or(0.0),
+                share: number.map_or(0.0, share),
                 traffic: number.map(|number| forwarding.traffic(number)).transpose()?.unwrap_or_default(),
                 active_flows: number.and_then(|n| forwarding.census.active.get(&n)).copied().unwrap_or(0),
                 next_hop: next_hop(forwarding, number, backend.address.ip()),
             });
         }
-        backends.extend(self.draining(service)?);
-        let mut traffic = forwarding.retired.get(&service.name).copied().unwrap_or_default();
-        for backend in &backends {
-            add(&mut traffic, backend.traffic);
+        if let Some(number) = service_number {
+            backends.extend(self.draining(number)?);
         }
         Ok(status::Service {
             name: service.name.clone(),
@@ -73,31 +81,72 @@ impl Daemon {
             protocol: protocol(service.protocol).to_owned(),
             forward: forward(service.forward).to_owned(),
             scheduler: scheduler(service.scheduler).to_owned(),
-            traffic,
+            traffic: self.sum(service_number, &backends),
             active_flows: backends.iter().map(|backend| backend.active_flows).sum(),
             backends,
         })
     }
 
-    /// Backends that have left the configuration and still have flows.
-    fn draining(&self, service: &Service) -> Result<Vec<status::Backend>, MapAccessError> {
+    /// Services that have left the configuration and whose backends still have flows. A name with a space and brackets
+    /// can't be a configured service's.
+    fn removed(&self, services: &mut Vec<status::Service>) -> Result<(), MapAccessError> {
         let forwarding = &self.forwarding;
-        let number_of_service = forwarding.plan.services.get(&service.name);
+        let draining = forwarding.plan.draining.iter().filter_map(|number| {
+            let backend = forwarding.actual.backends.get(number)?;
+            Some(backend.service)
+        });
+        let configured: BTreeSet<u32> = forwarding.plan.services.values().copied().collect();
+        let removed: BTreeSet<u32> = draining.filter(|number| !configured.contains(number)).collect();
+        for number in removed {
+            let backends = self.draining(number)?;
+            services.push(status::Service {
+                name: match forwarding.names.get(&number) {
+                    Some(name) => format!("{name} (removed, number {number})"),
+                    None => format!("(removed, number {number})"),
+                },
+                listen: Vec::new(),
+                protocol: String::new(),
+                forward: String::new(),
+                scheduler: String::new(),
+                traffic: self.sum(Some(number), &backends),
+                active_flows: backends.iter().map(|backend| backend.active_flows).sum(),
+                backends,
+            });
+        }
+        Ok(())
+    }
+
+    /// Traffic of a service: of its backends, and of those that are gone.
+    fn sum(&self, service: Option<u32>, backends: &[status::Backend]) -> Traffic {
+        let gone = service.and_then(|number| self.forwarding.retired.get(&number)).copied();
+        let mut sum = traffic(gone.unwrap_or_default());
+        for backend in backends {
+            add(&mut sum, backend.traffic);
+        }
+        sum
+    }
+
+    /// Backends of a service that have left the configuration and still have flows.
+    fn draining(&self, service: u32) -> Result<Vec<status::Backend>, MapAccessError> {
+        let forwarding = &self.forwarding;
         let draining = forwarding.plan.draining.iter().filter_map(|number| {
             let record = forwarding.actual.backends.get(number)?;
-            (Some(&record.service) == number_of_service).then_some((*number, record))
+            (record.service == service).then_some((*number, record))
         });
         draining
             .map(|(number, record)| {
                 let address = SocketAddr::new(record.address.into(), u16::from_be(record.port));
-                let flows = forwarding.census.all.get(&number).copied().unwrap_or(0);
+                let flows = match forwarding.flows_left(number) {
+                    Some(flows) => format!("{flows} flows left"),
+                    None => "flows not counted yet".to_owned(),
+                };
                 let word = if record.flags & SERVING == 0 { "it was down when it left; " } else { "" };
                 Ok(status::Backend {
                     address,
                     weight: 0,
                     state: BackendState::Draining,
                     since: self.reloads.status().applied_at,
-                    reason: format!("not in the configuration any more; {word}{flows} flows left"),
+                    reason: format!("not in the configuration any more; {word}{flows}"),
                     check_seconds: None,
                     share: 0.0,
                     traffic: forwarding.traffic(number)?,
@@ -133,18 +182,6 @@ impl Health {
             check_seconds: Machine::check_duration(machine).map(|took| took.as_secs_f64()),
         }
     }
-}
-
-/// Part of the table in force that each backend has.
-fn shares(forwarding: &Forwarding, service: &Service) -> BTreeMap<u32, f64> {
-    let number = forwarding.plan.services.get(&service.name);
-    let value = forwarding.actual.services.values().find(|value| Some(&value.service) == number);
-    let table = value.and_then(|value| forwarding.actual.tables.get(&value.table));
-    let mut shares = BTreeMap::new();
-    for backend in table.into_iter().flat_map(|table| table.iter()) {
-        *shares.entry(*backend).or_insert(0.0) += 1.0 / f64::from(limits::TABLE_ENTRIES);
-    }
-    shares
 }
 
 fn next_hop(forwarding: &Forwarding, number: Option<u32>, address: IpAddr) -> String {

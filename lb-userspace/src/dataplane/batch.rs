@@ -91,6 +91,17 @@ where
 /// Writes the first elements of an array of `u32`.
 pub(super) fn write_array(map: BorrowedFd<'_>, values: &[u32]) -> io::Result<()> {
     let keys: Vec<u32> = (0..TABLE_ENTRIES).take(values.len()).collect();
+    write(map, &keys, values)
+}
+
+/// Puts maps into an array of maps.
+pub(super) fn write_maps(array: BorrowedFd<'_>, keys: &[u32], maps: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let descriptors: Vec<u32> = maps.iter().take(keys.len()).map(|map| map.as_raw_fd() as u32).collect();
+    write(array, &keys[..descriptors.len()], &descriptors)
+}
+
+/// Both slices are of one length.
+fn write(map: BorrowedFd<'_>, keys: &[u32], values: &[u32]) -> io::Result<()> {
     let mut attr = BatchAttr {
         keys: keys.as_ptr() as u64,
         values: values.as_ptr() as u64,

@@ -12,7 +12,8 @@ use aya_log::EbpfLogger;
 use thiserror::Error;
 
 use super::maps::{
-    Backends, Counters, Decap, Flows, Interfaces, MapOpenError, Reasons, Services, Stations, Tables, names,
+    Backends, Counters, Decap, Flows, Interfaces, MapOpenError, Reasons, Retired, Services, Stations, Tables,
+    names,
 };
 use super::object;
 
@@ -53,6 +54,7 @@ pub struct DataPlane {
     pub backends: Backends,
     pub tables: Tables,
     pub counters: Counters,
+    pub retired: Retired,
     pub reasons: Reasons,
     pub interfaces: Interfaces,
     pub stations: Stations,
@@ -78,7 +80,7 @@ impl DataPlane {
             loader.map_pin_path(name, maps.join(name));
         }
         let ebpf = loader.load(object::EVENKEEL).map_err(LoadError::Object)?;
-        Self::open(ebpf, Some(links))
+        Self::open(ebpf, Retired::open(Some(&maps.join(names::RETIRED)))?, Some(links))
     }
 
     /// A private copy with maps of its own, for tests and measurements; `flows` and `half_open` are capacities.
@@ -91,15 +93,16 @@ impl DataPlane {
             .map_max_entries(names::HALF_OPEN, half_open)
             .load(object)
             .map_err(LoadError::Object)?;
-        Self::open(ebpf, None)
+        Self::open(ebpf, Retired::open(None)?, None)
     }
 
-    fn open(mut ebpf: Ebpf, links: Option<PathBuf>) -> Result<Self, LoadError> {
+    fn open(mut ebpf: Ebpf, retired: Retired, links: Option<PathBuf>) -> Result<Self, LoadError> {
         let mut plane = Self {
             services: Services::open(&mut ebpf)?,
             backends: Backends::open(&mut ebpf)?,
             tables: Tables::open(&mut ebpf)?,
             counters: Counters::open(&mut ebpf)?,
+            retired,
             reasons: Reasons::open(&mut ebpf)?,
             interfaces: Interfaces::open(&mut ebpf)?,
             stations: Stations::open(&mut ebpf)?,

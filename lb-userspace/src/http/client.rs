@@ -15,8 +15,10 @@ use tokio::net::UnixStream;
 
 use super::{Method, Response};
 
-/// For connecting, asking and reading the answer; longer than the server's own limits, so that its words arrive.
-const TIMEOUT: Duration = Duration::from_secs(35);
+/// For what the daemon answers at once, if it is not applying a configuration.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+/// For what it has to do first. It ends what it has begun, and has no limit of its own.
+pub const LONG_PATIENCE: Duration = Duration::from_secs(600);
 /// A status with tens of thousands of backends.
 const RESPONSE_LIMIT: usize = 64 * 1024 * 1024;
 
@@ -41,13 +43,14 @@ pub enum ClientError {
     #[error("the answer is longer than {} MiB: is {} evenkeel's socket?", RESPONSE_LIMIT >> 20, .0.display())]
     TooLong(PathBuf),
     #[error(
-        "the daemon did not answer within {} s: see what it does by `journalctl -u evenkeel`",
-        TIMEOUT.as_secs()
+        "the daemon did not answer within {} s, and may still do what it was asked: see what it does by \
+         `journalctl -u evenkeel`",
+        .0.as_secs()
     )]
-    Timeout,
+    Timeout(Duration),
 }
 
-/// Asks the daemon over its control socket. A response of any status is `Ok`.
+/// Asks the daemon over its control socket, for as long as `patience`. A response of any status is `Ok`.
 ///
 /// # Errors
 /// When there is no response: the daemon is not there, may not be asked, or broke off.
@@ -56,6 +59,7 @@ pub async fn request_unix(
     method: Method,
     path: &str,
     body: impl Into<Bytes>,
+    patience: Duration,
 ) -> Result<Response, ClientError> {
     let request = hyper::Request::builder()
         .method(method)
@@ -63,7 +67,8 @@ pub async fn request_unix(
         .header(HOST, "localhost")
         .body(Full::new(body.into()))
         .map_err(|source| ClientError::BadRequest { path: path.to_owned(), source })?;
-    tokio::time::timeout(TIMEOUT, ask(socket, request)).await.unwrap_or(Err(ClientError::Timeout))
+    let asking = tokio::time::timeout(patience, ask(socket, request));
+    asking.await.unwrap_or(Err(ClientError::Timeout(patience)))
 }
 
 /// Runs `exchange` and the connection it needs to its end; nothing stays behind when the future is dropped.

@@ -5,9 +5,9 @@ mod client;
 mod server;
 
 pub(crate) use client::drive;
-pub use client::{ClientError, request_unix};
+pub use client::{ClientError, LONG_PATIENCE, PATIENCE, request_unix};
 pub use hyper::{Method, StatusCode};
-pub use server::{Listener, serve};
+pub use server::{Limits, Listener, serve};
 
 use bytes::Bytes;
 

@@ -14,6 +14,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tracing::{debug, warn};
 
@@ -23,14 +24,30 @@ use super::{Request, Response, StatusCode};
 const CONNECTIONS: usize = 64;
 /// For the request line and the headers.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
-/// For the body of the request and its handler.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(20);
-/// For a whole connection: ends a client that does not read its answer.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
-const BODY_LIMIT: usize = 1024 * 1024;
+/// For the body of the request.
+const BODY_TIMEOUT: Duration = Duration::from_secs(10);
+/// For reading the answer.
+const READ_TIMEOUT: Duration = Duration::from_secs(10);
 const HEAD_LIMIT: usize = 16 * 1024;
 /// After a failed accept, which is nearly always a lack of file descriptors that only time mends.
 const ACCEPT_PAUSE: Duration = Duration::from_secs(1);
+
+/// What a client may ask for.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Bytes of a request's body.
+    pub body: usize,
+    /// For the handler; without it the handler alone says when it is done.
+    pub handler: Option<Duration>,
+}
+
+impl Limits {
+    /// Anybody may ask for a page.
+    pub const PAGE: Self = Self { body: 1024, handler: Some(Duration::from_secs(20)) };
+    /// Root asks. A configuration of 1 MiB is up to six times as long as JSON; and what the daemon has begun it ends,
+    /// so that an answer in between would say nothing.
+    pub const CONTROL: Self = Self { body: 8 * 1024 * 1024, handler: None };
+}
 
 /// What connections come from.
 pub trait Listener: Send {
@@ -58,8 +75,8 @@ impl Listener for UnixListener {
 
 /// Answers every request by `handler` until the future is dropped, which ends the open connections too.
 ///
-/// A handler that takes longer than 20 s, or whose client leaves, is dropped at its next await.
-pub async fn serve<L, H, F>(listener: L, handler: H) -> Infallible
+/// A handler that takes longer than its limit, or whose client leaves, is dropped at its next await.
+pub async fn serve<L, H, F>(listener: L, limits: Limits, handler: H) -> Infallible
 where
     L: Listener,
     H: Fn(Request) -> F + Clone + Send + 'static,
@@ -69,7 +86,7 @@ where
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < CONNECTIONS => match accepted {
-                Ok(stream) => { connections.spawn(connection(stream, handler.clone())); }
+                Ok(stream) => { connections.spawn(connection(stream, limits, handler.clone())); }
                 Err(error) => {
                     warn!(%error, "cannot accept a connection; trying again in {} s", ACCEPT_PAUSE.as_secs());
                     tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -82,19 +99,18 @@ where
     }
 }
 
-pub(super) async fn connection<S, H, F>(stream: S, handler: H)
+pub(super) async fn connection<S, H, F>(stream: S, limits: Limits, handler: H)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     H: Fn(Request) -> F + Clone,
     F: Future<Output = Response>,
 {
+    let answered = &Notify::new();
     let service = service_fn(move |request| {
-        let answering = tokio::time::timeout(ANSWER_TIMEOUT, answer(request, handler.clone()));
-        async {
-            let response = answering.await.unwrap_or_else(|_| {
-                let seconds = ANSWER_TIMEOUT.as_secs();
-                Response::text(StatusCode::SERVICE_UNAVAILABLE, format!("not finished within {seconds} s\n"))
-            });
+        let answering = answer(request, limits, handler.clone());
+        async move {
+            let response = answering.await;
+            answered.notify_one();
             Ok::<_, Infallible>(emit(response))
         }
     });
@@ -104,28 +120,44 @@ where
         .max_buf_size(HEAD_LIMIT)
         .keep_alive(false)
         .serve_connection(TokioIo::new(stream), service);
-    match tokio::time::timeout(CONNECTION_TIMEOUT, serving).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => debug!(%error, "a connection ended early"),
-        Err(_) => debug!("a connection was closed: its client did not read the answer"),
+    let unread = async {
+        answered.notified().await;
+        tokio::time::sleep(READ_TIMEOUT).await;
+    };
+    tokio::select! {
+        served = serving => if let Err(error) = served {
+            debug!(%error, "a connection ended early");
+        },
+        () = unread => debug!("a connection was closed: its client did not read the answer"),
     }
 }
 
-async fn answer<H, F>(request: hyper::Request<Incoming>, handler: H) -> Response
+async fn answer<H, F>(request: hyper::Request<Incoming>, limits: Limits, handler: H) -> Response
 where
     H: Fn(Request) -> F,
     F: Future<Output = Response>,
 {
     let (head, body) = request.into_parts();
-    let body = match Limited::new(body, BODY_LIMIT).collect().await {
-        Ok(body) => body.to_bytes(),
-        Err(error) if error.is::<LengthLimitError>() => {
-            let text = format!("the request is longer than {BODY_LIMIT} bytes\n");
+    let body = match tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, limits.body).collect()).await {
+        Ok(Ok(body)) => body.to_bytes(),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => {
+            let text = format!("the request is longer than {} bytes\n", limits.body);
             return Response::text(StatusCode::PAYLOAD_TOO_LARGE, text);
         }
-        Err(error) => return Response::text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        Ok(Err(error)) => return Response::text(StatusCode::BAD_REQUEST, format!("{error}\n")),
+        Err(_) => {
+            let text = format!("the request took longer than {} s\n", BODY_TIMEOUT.as_secs());
+            return Response::text(StatusCode::REQUEST_TIMEOUT, text);
+        }
     };
-    handler(Request { method: head.method, path: head.uri.path().to_owned(), body }).await
+    let answering = handler(Request { method: head.method, path: head.uri.path().to_owned(), body });
+    let Some(limit) = limits.handler else {
+        return answering.await;
+    };
+    tokio::time::timeout(limit, answering).await.unwrap_or_else(|_| {
+        let text = format!("not finished within {} s\n", limit.as_secs());
+        Response::text(StatusCode::SERVICE_UNAVAILABLE, text)
+    })
 }
 
 fn emit(response: Response) -> hyper::Response<Full<Bytes>> {

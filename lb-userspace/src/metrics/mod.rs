@@ -115,7 +115,8 @@ fn services(page: &mut Page, services: &[Service]) {
     drop(active);
     let mut serving =
         page.gauge("evenkeel_service_backends_serving", "Backends that get new flows now.", ["service"]);
-    for service in services {
+    // A removed service is meant to have none.
+    for service in services.iter().filter(|service| !service.listen.is_empty()) {
         serving.add([&service.name], service.backends.iter().filter(|b| b.share > 0.0).count() as f64);
     }
 }

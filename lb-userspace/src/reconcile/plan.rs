@@ -47,6 +47,11 @@ pub enum Step {
     WriteService(ServiceKey, ServiceValue),
     RemoveService(ServiceKey),
     RemoveTable(u32),
+    /// Nothing refers to the backend any more; the counters of its service go on with what it counted.
+    FreeBackend {
+        number: u32,
+        service: u32,
+    },
 }
 
 /// Steps in the order they are safe in, and the numbers that result.
@@ -80,6 +85,11 @@ struct Built {
 }
 
 impl TableCache {
+    #[cfg(test)]
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     fn table(&mut self, service: &str, candidates: Vec<Candidate>) -> Option<Arc<[u32]>> {
         if let Some(built) = self.0.get(service).filter(|built| built.candidates == candidates) {
             return built.table.clone();
@@ -98,17 +108,44 @@ pub fn plan(
     circumstances: &Circumstances,
     cache: &mut TableCache,
 ) -> Result<Plan, PlanError> {
-    if desired.services.values().map(|s| s.listeners.len()).sum::<usize>() > limits::LISTENERS as usize {
-        return Err(PlanError::TooManyListeners);
-    }
     cache.0.retain(|service, _| desired.services.contains_key(service));
-    let mut plan = Plan { services: service_numbers(desired, actual), ..Plan::default() };
-    let closing = plan_backends(desired, actual, circumstances, &mut plan)?;
+    let (mut plan, closing) = plan_numbers(desired, actual, circumstances)?;
     plan_services(desired, actual, circumstances, cache, &mut plan)?;
     plan.steps.extend(closing);
     let freed = plan_unused(actual, circumstances, &plan);
     plan.steps.extend(freed);
     Ok(plan)
+}
+
+/// What [`plan`] would refuse, without the tables, which are what takes time; the plan that is returned has numbers and
+/// no steps.
+///
+/// # Errors
+/// As [`plan`], on the assumption that each table whose candidates changed is written beside the old one.
+pub fn check(desired: &Desired, actual: &Actual, cache: &TableCache) -> Result<Plan, PlanError> {
+    let (plan, _) = plan_numbers(desired, actual, &Circumstances::default())?;
+    let changed = desired.services.iter().filter(|(name, service)| {
+        let candidates = candidates(name, service, &plan);
+        !candidates.is_empty() && cache.0.get(*name).is_none_or(|built| built.candidates != candidates)
+    });
+    if actual.tables.len() + changed.count() > limits::TABLES as usize {
+        return Err(PlanError::TooManyTables);
+    }
+    Ok(Plan { steps: Vec::new(), ..plan })
+}
+
+/// A plan as far as the backends, and the steps of [`plan_backends`] that come after the tables.
+fn plan_numbers(
+    desired: &Desired,
+    actual: &Actual,
+    circumstances: &Circumstances,
+) -> Result<(Plan, Vec<Step>), PlanError> {
+    if desired.services.values().map(|s| s.listeners.len()).sum::<usize>() > limits::LISTENERS as usize {
+        return Err(PlanError::TooManyListeners);
+    }
+    let mut plan = Plan { services: service_numbers(desired, actual), ..Plan::default() };
+    let closing = plan_backends(desired, actual, circumstances, &mut plan)?;
+    Ok((plan, closing))
 }
 
 /// A service keeps the number that one of its listen addresses has.
@@ -315,8 +352,11 @@ fn plan_unused(actual: &Actual, circumstances: &Circumstances, plan: &Plan) -> V
             Step::RemoveService(key) => {
                 services.remove(key);
             }
-            Step::ClearCounters(_) | Step::WriteBackend(..) | Step::WriteTable(..) | Step::RemoveTable(_) => {
-            }
+            Step::ClearCounters(_)
+            | Step::WriteBackend(..)
+            | Step::WriteTable(..)
+            | Step::RemoveTable(_)
+            | Step::FreeBackend { .. } => {}
         }
     }
     let tables: BTreeSet<u32> = services.values().flat_map(|value| [value.table, value.previous]).collect();
@@ -325,8 +365,8 @@ fn plan_unused(actual: &Actual, circumstances: &Circumstances, plan: &Plan) -> V
         actual.tables.keys().filter(|number| !tables.contains(number)).copied().map(Step::RemoveTable);
     let backends = actual
         .backends
-        .keys()
-        .filter(|number| circumstances.unused.contains(number) && !wanted.contains(number))
-        .map(|number| Step::WriteBackend(*number, Backend::default()));
+        .iter()
+        .filter(|(number, _)| circumstances.unused.contains(number) && !wanted.contains(number))
+        .map(|(number, backend)| Step::FreeBackend { number: *number, service: backend.service });
     tables.chain(backends).collect()
 }

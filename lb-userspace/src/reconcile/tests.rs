@@ -1,11 +1,12 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
-use lb_common::backend::{Backend, NextHop, RESOLVED, SERVING};
+use lb_common::backend::{NextHop, RESOLVED, SERVING};
+use lb_common::limits;
 use lb_common::service::{Method, NO_TABLE, ServiceKey, ServiceValue};
 use proptest::prelude::*;
 
-use super::plan::{Actual, Circumstances, Plan, Step, TableCache, plan};
+use super::plan::{Actual, Circumstances, Plan, PlanError, Step, TableCache, check, plan};
 use crate::config::model::Protocol;
 use crate::desired::{self, Desired, Way, listener};
 
@@ -14,8 +15,9 @@ fn carry_out(actual: &mut Actual, steps: &[Step]) {
     for step in steps {
         match step {
             Step::ClearCounters(_) => {}
-            Step::WriteBackend(number, record) if *record == Backend::default() => {
-                actual.backends.remove(number);
+            Step::FreeBackend { number, service } => {
+                let freed = actual.backends.remove(number);
+                assert_eq!(freed.map(|backend| backend.service), Some(*service));
             }
             Step::WriteBackend(number, record) => {
                 actual.backends.insert(*number, *record);
@@ -101,7 +103,7 @@ fn a_new_service_gets_backends_before_its_table_and_its_table_before_its_listene
             Step::WriteBackend(..) => "backend",
             Step::WriteTable(..) => "table",
             Step::WriteService(..) => "service",
-            Step::RemoveService(_) | Step::RemoveTable(_) => "remove",
+            Step::RemoveService(_) | Step::RemoveTable(_) | Step::FreeBackend { .. } => "remove",
         })
         .collect();
     assert_eq!(order, ["clear", "backend", "clear", "backend", "table", "service"]);
@@ -185,6 +187,29 @@ fn what_somebody_removed_from_the_maps_is_put_back() {
     world.reconcile(&pool);
     assert_eq!(world.actual.services.len(), whole.services.len());
     assert_eq!(world.actual.tables[&world.value(80).table], whole.tables[&world.value(443).table]);
+}
+
+#[test]
+fn a_check_before_an_apply_finds_its_numbers_and_builds_no_table() {
+    let mut world = World::new();
+    let pool = one(service(&[80, 443], &[(1, 1, true), (2, 3, true)]));
+    let checked = check(&pool, &world.actual, &world.cache).unwrap();
+    assert!(world.cache.is_empty());
+    let planned = world.reconcile(&pool);
+    assert_eq!((checked.services, checked.backends), (planned.services, planned.backends));
+    assert_eq!(check(&pool, &world.actual, &world.cache).unwrap().steps, []);
+}
+
+#[test]
+fn a_table_changes_beside_the_old_one_so_the_last_number_refuses_a_change_and_nothing_else() {
+    let mut world = World::new();
+    let pool = one(service(&[80], &[(1, 1, true)]));
+    world.reconcile(&pool);
+    let table = world.actual.tables[&world.value(80).table].clone();
+    world.actual.tables = (0..limits::TABLES).map(|number| (number, table.clone())).collect();
+    assert!(check(&pool, &world.actual, &world.cache).is_ok());
+    let change = one(service(&[80], &[(1, 1, true), (2, 1, true)]));
+    assert_eq!(check(&change, &world.actual, &world.cache), Err(PlanError::TooManyTables));
 }
 
 fn pools() -> impl Strategy<Value = Desired> {

@@ -15,5 +15,6 @@ mod opening;
 mod packet;
 mod random;
 mod redirect;
+mod reload;
 mod tables;
 mod tunnel;

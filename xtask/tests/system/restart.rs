@@ -1,10 +1,16 @@
 //! The daemon goes away and comes back; the data plane stays.
 
-use anyhow::{Result, ensure};
+use std::thread;
+
+use anyhow::{Context as _, Result, ensure};
+use xtask::status::{BackendState, Service, Status};
 use xtask::testbed::clients::MySqlSession;
 use xtask::testbed::data_centre::{DataCentre, Plan};
 
-use crate::support::{A_WHILE, assert_spread_over, data_centre, new_connections};
+use crate::support::{
+    A_WHILE, ONE_ARM_SERVICE, OneArm, assert_nothing_failed, assert_spread_over, data_centre,
+    kept_connections, new_connections,
+};
 
 const CONNECTION: &str = "SELECT CONNECTION_ID();";
 
@@ -23,4 +29,43 @@ fn an_established_connection_survives_kill_9_and_restart_of_the_daemon() -> Resu
     ensure!(before == after, "the connection was {before} and is {after}");
     let report = new_connections(&data_centre.client, DataCentre::web_service()).stop_after(A_WHILE)?;
     assert_spread_over(&report, &["web-1", "web-2"])
+}
+
+fn service<'s>(status: &'s Status, name: &str) -> Option<&'s Service> {
+    status.services.iter().find(|service| service.name.starts_with(name))
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn the_counters_of_a_service_do_not_fall_with_a_restart_even_before_the_checks_have_spoken() -> Result<()> {
+    let mut bed = OneArm::build("nat")?;
+    new_connections(&bed.client, ONE_ARM_SERVICE).stop_after(A_WHILE)?;
+    let before = service(&bed.node.status()?, "web").context("no service web")?.traffic;
+    ensure!(before.new_flows > 0, "no flow was counted");
+
+    bed.node.kill_daemon()?;
+    bed.node.start_daemon()?;
+    let after = service(&bed.node.wait_until("the daemon answers", |_| true)?, "web")
+        .context("no service web after the restart")?
+        .traffic;
+    ensure!(after.new_flows >= before.new_flows, "counters fell from {before:?} to {after:?}");
+    Ok(())
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_service_that_was_removed_is_shown_until_its_flows_have_ended_across_a_restart_too() -> Result<()> {
+    let mut bed = OneArm::build("nat")?;
+    let kept = kept_connections(&bed.client, ONE_ARM_SERVICE);
+    thread::sleep(A_WHILE);
+    bed.node.write_configuration("interfaces: [eth0]\nservices: []\n")?;
+    let drains = |service: &Service| {
+        let mut backends = service.backends.iter();
+        backends.any(|b| b.state == BackendState::Draining && b.reason.ends_with(" flows left"))
+    };
+    bed.node.wait_until("web is shown as removed", |s| service(s, "web (removed").is_some_and(drains))?;
+    bed.node.kill_daemon()?;
+    bed.node.start_daemon()?;
+    bed.node.wait_until("it is shown again", |s| service(s, "(removed").is_some_and(drains))?;
+    assert_nothing_failed(&kept.stop()?)
 }

@@ -8,7 +8,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 pub use text::render;
 
-use crate::http::{ClientError, Method, StatusCode, request_unix};
+use crate::http::{ClientError, Method, PATIENCE, StatusCode, request_unix};
 use crate::status::Status;
 
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,7 @@ pub async fn run(socket: &Path, json: bool) -> Result<(), StatusError> {
 }
 
 async fn ask(socket: &Path, json: bool, now: f64) -> Result<String, StatusError> {
-    let response = request_unix(socket, Method::GET, "/status", "").await?;
+    let response = request_unix(socket, Method::GET, "/status", "", PATIENCE).await?;
     if response.status != StatusCode::OK {
         let body = String::from_utf8_lossy(&response.body).trim().to_owned();
         return Err(StatusError::Refused { status: response.status, body });

@@ -1,7 +1,8 @@
 use tokio::net::UnixListener;
 
 use super::*;
-use crate::http::{Response, serve};
+use crate::http::{Limits, Response, serve};
+use crate::status::BackendState;
 
 const SAMPLE: &str = include_str!("../../../tests/golden/status.json");
 const NOW: f64 = 1_700_266_390.0;
@@ -28,6 +29,33 @@ fn a_healthy_node_shows_no_alarm() {
     let page = render(&status, NOW);
     assert!(!page.contains("!!"), "{page}");
     assert!(page.contains("No packet was dropped."), "{page}");
+}
+
+#[test]
+fn a_failed_reload_names_the_file_that_failed_and_check_only_where_it_would_find_something() {
+    let mut status = sample();
+    status.configuration.last_reload_path = "/root/other.yaml".to_owned();
+    status.configuration.last_reload_errors = vec!["/root/other.yaml:1:1: nodes: unknown key".to_owned()];
+    let page = render(&status, NOW);
+    assert!(page.contains("`evenkeel check /root/other.yaml` shows what is left"), "{page}");
+    status.configuration.last_reload_errors = vec!["cannot attach to eth1: busy".to_owned()];
+    let page = render(&status, NOW);
+    assert!(page.contains("then `evenkeel apply /root/other.yaml`"), "{page}");
+    assert!(!page.contains("evenkeel check"), "{page}");
+}
+
+#[test]
+fn a_removed_service_is_shown_while_it_drains_and_raises_no_alarm() {
+    let mut status = sample();
+    status.services.truncate(1);
+    let service = &mut status.services[0];
+    service.name = "web (removed, number 3)".to_owned();
+    service.listen.clear();
+    service.backends.retain(|backend| backend.state == BackendState::Draining);
+    let page = render(&status, NOW);
+    assert!(page.contains("\nService web (removed, number 3): not in the configuration any more;"), "{page}");
+    assert!(page.contains("10.0.0.14:8080  draining"), "{page}");
+    assert!(!page.contains("NO BACKEND TAKES"), "{page}");
 }
 
 #[test]
@@ -62,7 +90,7 @@ async fn what_the_daemon_answers_is_printed_or_explained() {
     for (name, answer) in answers {
         let socket = directory.path().join(name);
         let listener = UnixListener::bind(&socket).unwrap();
-        tokio::spawn(serve(listener, move |_| std::future::ready(answer.clone())));
+        tokio::spawn(serve(listener, Limits::CONTROL, move |_| std::future::ready(answer.clone())));
         let result = ask(&socket, false, NOW).await.map_err(|error| error.to_string());
         match name {
             "good" => assert_eq!(result, Ok(render(&sample(), NOW))),

@@ -50,10 +50,19 @@ fn configuration(page: &mut String, configuration: &Configuration, now: f64) {
     for text in configuration.last_reload_errors.iter().flat_map(|error| error.lines()) {
         line(page, format_args!("!!   {text}"));
     }
-    line(
-        page,
-        format_args!("!! Correct it and save; `evenkeel check {}` shows what is left.", configuration.path),
-    );
+    line(page, format_args!("!! {}", remedy(configuration)));
+}
+
+/// Mistakes in the file begin with its name; anything else is wrong with the node, and `check` would not find it.
+fn remedy(configuration: &Configuration) -> String {
+    let Configuration { last_reload_path: path, last_reload_errors: errors, .. } = configuration;
+    let in_file =
+        errors.iter().any(|error| error.strip_prefix(path).is_some_and(|rest| rest.starts_with(':')));
+    if in_file {
+        format!("Correct it: `evenkeel check {path}` shows what is left, `evenkeel apply {path}` applies it.")
+    } else {
+        format!("The file is well-formed: mend what is said here on this node, then `evenkeel apply {path}`.")
+    }
 }
 
 fn interfaces(page: &mut String, interfaces: &[Interface]) {
@@ -115,14 +124,16 @@ fn instances(page: &mut String, instances: &[Instance], now: f64) {
 
 fn service(page: &mut String, service: &Service, now: f64) {
     let listen: Vec<_> = service.listen.iter().map(ToString::to_string).collect();
-    let title = format!(
-        "Service {}: {} {}, {}, {}",
-        service.name,
-        service.protocol,
-        listen.join(" "),
-        service.forward,
-        service.scheduler
-    );
+    let removed = service.listen.is_empty();
+    let title = if removed {
+        format!(
+            "Service {}: not in the configuration any more; flows it has go on until they end",
+            service.name
+        )
+    } else {
+        let Service { name, protocol, forward, scheduler, .. } = service;
+        format!("Service {name}: {protocol} {}, {forward}, {scheduler}", listen.join(" "))
+    };
     let mut table = Table::new();
     table.set_header([
         "BACKEND",
@@ -153,7 +164,7 @@ fn service(page: &mut String, service: &Service, now: f64) {
         bytes(sum.bytes),
     ]);
     section(page, &title, table, &[3, 4, 5, 6, 7, 8]);
-    if !service.backends.iter().any(|backend| backend.share > 0.0) {
+    if !removed && !service.backends.iter().any(|backend| backend.share > 0.0) {
         line(page, format_args!("!! {}: NO BACKEND TAKES NEW FLOWS", service.name));
     }
 }

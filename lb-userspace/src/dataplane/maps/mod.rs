@@ -6,6 +6,7 @@ mod decap;
 mod flows;
 mod interfaces;
 mod reasons;
+mod retired;
 mod services;
 mod stations;
 mod tables;
@@ -15,6 +16,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError};
+use aya::pin::PinError;
 use thiserror::Error;
 
 pub use backends::Backends;
@@ -23,6 +25,7 @@ pub use decap::Decap;
 pub use flows::Flows;
 pub use interfaces::Interfaces;
 pub use reasons::Reasons;
+pub use retired::Retired;
 pub use services::Services;
 pub use stations::Stations;
 pub use tables::Tables;
@@ -39,6 +42,8 @@ pub(super) mod names {
     pub(crate) const INTERFACES: &str = "ek_interfaces";
     pub(crate) const STATIONS: &str = "ek_stations";
     pub(crate) const DECAP: &str = "ek_decap";
+    /// Not in the object: user space alone makes and uses it.
+    pub(crate) const RETIRED: &str = "ek_retired";
 
     /// Maps that outlive the daemon: a restart goes on with the flows and counters of its predecessor.
     pub(crate) const PINNED: [&str; 9] =
@@ -57,6 +62,12 @@ pub enum MapOpenError {
         name: &'static str,
         #[source]
         source: MapError,
+    },
+    #[error("cannot pin map `{name}`: {source}")]
+    Pin {
+        name: &'static str,
+        #[source]
+        source: PinError,
     },
     #[error("cannot keep map `{name}` open: {source}")]
     Descriptor {

@@ -1,0 +1,100 @@
+//! What a reload costs, and what it keeps.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use evenkeel::config::model::Protocol;
+use evenkeel::dataplane::{DataPlane, object};
+use evenkeel::desired::{self, Desired, Way, listener};
+use evenkeel::reconcile::apply::{self, KnownTables};
+use evenkeel::reconcile::plan::{self, Circumstances, Step, TableCache};
+use lb_common::backend::NextHop;
+use lb_common::counters::BackendCounters;
+use lb_common::service::Method;
+
+fn pools(services: u16, backends: u16) -> Desired {
+    let backends: BTreeMap<_, _> = (1..=backends)
+        .map(|last| (SocketAddr::from(([10, 0, 0, 1], last)), desired::Backend { weight: 1, serving: true }))
+        .collect();
+    let service = |port: u16| desired::Service {
+        method: Method::Nat,
+        listeners: [listener(SocketAddr::from(([203, 0, 113, 10], port)), Protocol::Tcp)].into(),
+        backends: backends.clone(),
+    };
+    Desired { services: (1..=services).map(|port| (format!("s{port}"), service(port))).collect() }
+}
+
+fn circumstances() -> Circumstances {
+    let next_hop = NextHop { destination: [2; 6], source: [2; 6], ifindex: 1 };
+    let address = IpAddr::from([10, 0, 0, 1]);
+    let way = Way { next_hop, mtu: 1500, source: address };
+    Circumstances { ways: BTreeMap::from([(address, way)]), ..Circumstances::default() }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn four_hundred_services_are_applied_in_seconds_and_again_in_no_time() {
+    let mut plane = DataPlane::load_private(object::EVENKEEL, 1024, 1024).unwrap();
+    let (mut known, mut cache) = (KnownTables::default(), TableCache::default());
+    let (desired, circumstances) = (pools(400, 5), circumstances());
+    let mut seconds = Vec::new();
+    for _ in 0..2 {
+        let started = Instant::now();
+        let actual = apply::read(&mut plane, &mut known).unwrap();
+        let checked = Instant::now();
+        plan::check(&desired, &actual, &cache).unwrap();
+        let checked = checked.elapsed();
+        let planned = Instant::now();
+        let steps = plan::plan(&desired, &actual, &circumstances, &mut cache).unwrap().steps;
+        let planned = planned.elapsed();
+        apply::apply(&mut plane, &mut known, &steps).unwrap();
+        let all = started.elapsed();
+        println!("{} steps: check {checked:?}, plan {planned:?}, all {all:?}", steps.len());
+        seconds.push(all.as_secs_f64());
+    }
+    // Generous: an unoptimized build on a busy machine.
+    assert!(seconds[0] < 60.0 && seconds[1] < 2.0, "{seconds:?}");
+}
+
+/// A folder on the bpf file system that goes when the test ends.
+struct Pins(PathBuf);
+
+impl Drop for Pins {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn what_a_backend_that_left_had_counted_outlives_the_daemon_and_is_counted_once() {
+    let pins = Pins(PathBuf::from(format!("/sys/fs/bpf/evenkeel-test-{}", std::process::id())));
+    let counted = BackendCounters { packets: 5, bytes: 500, new_flows: 1 };
+    {
+        let mut plane = DataPlane::load(&pins.0).unwrap();
+        let (mut known, mut cache) = (KnownTables::default(), TableCache::default());
+        let actual = apply::read(&mut plane, &mut known).unwrap();
+        let plan = plan::plan(&pools(1, 1), &actual, &circumstances(), &mut cache).unwrap();
+        apply::apply(&mut plane, &mut known, &plan.steps).unwrap();
+        let service = plan.services["s1"];
+        plane.retired.add(service, counted).unwrap();
+
+        let actual = apply::read(&mut plane, &mut known).unwrap();
+        let unused = actual.backends.keys().copied().collect();
+        let circumstances = Circumstances { unused, ..circumstances() };
+        let plan = plan::plan(&Desired::default(), &actual, &circumstances, &mut cache).unwrap();
+        assert!(plan.steps.iter().any(|step| matches!(step, Step::FreeBackend { .. })));
+        apply::apply(&mut plane, &mut known, &plan.steps).unwrap();
+        assert_eq!(plane.retired.read().unwrap(), BTreeMap::from([(service, counted)]));
+    }
+    let mut plane = DataPlane::load(&pins.0).unwrap();
+    assert_eq!(plane.retired.read().unwrap().into_values().collect::<Vec<_>>(), [counted]);
+    plane.retired.add(0, counted).unwrap();
+    assert_eq!(plane.retired.read().unwrap()[&0].packets, 10);
+    plane.retired.remove(0).unwrap();
+    plane.retired.remove(0).unwrap();
+    assert_eq!(plane.retired.read().unwrap(), BTreeMap::new());
+}
