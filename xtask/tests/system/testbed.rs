@@ -1,6 +1,8 @@
 //! The test bed itself, without Evenkeel.
 
+use std::fs;
 use std::net::SocketAddr;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -76,7 +78,13 @@ fn a_dropped_bed_leaves_no_namespace_process_or_file() -> Result<()> {
     let namespace = Path::new("/run/netns").join(server.namespace());
     let mut sleep = server.command("sleep");
     let mut process = server.spawn("sleep", sleep.arg("1000"))?;
-    process.still_runs()?;
+    // It starts outside and enters; what has not come in yet is not the bed's.
+    let inode = |path: &Path| fs::metadata(path).map(|metadata| metadata.ino()).ok();
+    let inside = Path::new("/proc").join(process.pid().to_string()).join("ns/net");
+    wait_for("the process to enter the namespace", Duration::from_secs(20), || {
+        process.still_runs()?;
+        Ok((inode(&inside) == inode(&namespace)).then_some(()))
+    })?;
     assert!(folder.exists() && namespace.exists());
     drop(bed);
     assert!(!folder.exists() && !namespace.exists());
