@@ -17,6 +17,15 @@ use crate::{forward, icmp_error, miss};
 #[inline(always)]
 pub fn run(ctx: &XdpContext) -> u32 {
     match balance(ctx) {
+        Err(Reason::OtherProtocol) => icmp_error::run(ctx.ctx),
+        outcome => conclude(ctx, outcome),
+    }
+}
+
+/// Counts the reason and says the action.
+#[inline(always)]
+pub(crate) fn conclude(ctx: &XdpContext, outcome: Result<(Reason, u32), Reason>) -> u32 {
+    match outcome {
         Ok((reason, action)) => {
             reasons::count(reason);
             action
@@ -40,7 +49,7 @@ pub fn run(ctx: &XdpContext) -> u32 {
 fn balance(ctx: &XdpContext) -> Result<(Reason, u32), Reason> {
     let mut why = Reason::Malformed;
     let Some(packet) = parse(ctx, &mut why) else {
-        return if matches!(why, Reason::OtherProtocol) { icmp_error::handle(ctx) } else { Err(why) };
+        return Err(why);
     };
     let Some(flow) = flows::get(&packet.key) else {
         return miss::handle(ctx, &packet);

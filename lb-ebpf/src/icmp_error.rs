@@ -5,13 +5,14 @@
 //! With `nat` the error is rewritten as the flow is, outside and in the quotation (RFC 5508 section 4.2). It changes no
 //! state: a forged one goes where the flow goes and moves nothing.
 
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use lb_common::checksum::Update;
 use lb_common::flow::{FlowKey, FlowValue};
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 
-use crate::balance::serving;
+use crate::balance::{conclude, serving};
 use crate::forward;
 use crate::maps::{backends, flows, half_open, services};
 use crate::miss;
@@ -21,9 +22,16 @@ use crate::transmit::transmit;
 const ICMP: usize = size_of::<Ethernet>() + size_of::<Ipv4>();
 const QUOTED: usize = ICMP + size_of::<Icmp>();
 
+/// A function of its own: what is rare must not cost the rest registers and stack.
+#[inline(never)]
+pub(crate) fn run(ctx: *mut xdp_md) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    conclude(&ctx, handle(&ctx))
+}
+
 /// `Err` leaves what is no such error to the kernel.
 #[inline(always)]
-pub(crate) fn handle(ctx: &XdpContext) -> Result<(Reason, u32), Reason> {
+fn handle(ctx: &XdpContext) -> Result<(Reason, u32), Reason> {
     let Some(error) = parse(ctx) else {
         return Err(Reason::OtherProtocol);
     };

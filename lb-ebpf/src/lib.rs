@@ -6,7 +6,8 @@
 //!             └─ miss ─► service ─► half-open table, scheduler ─► store ─► rewrite ─► transmit
 //! ```
 //!
-//! Flow first, service only on a miss. Everything is inlined into one program: a call costs more than the code.
+//! Flow first, service only on a miss. The path of a packet is inlined into one program, for a call costs more than the
+//! code; what is rare, ICMP errors and answers, is in functions of their own, so that it takes no registers from the rest.
 
 #![no_std]
 

@@ -1,12 +1,12 @@
 //! The answer to a packet that does not fit into the tunnel: "fragmentation needed" with the size that fits (RFC 1191
 //! section 4), to its sender, in the name of the address it was sent to.
 
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::{bpf_xdp_adjust_head, bpf_xdp_adjust_tail};
 use aya_ebpf::programs::XdpContext;
 use lb_common::checksum::checksum;
-use lb_common::reason::Reason;
 
-use crate::packet::{Ethernet, Ipv4, PROTOCOL_ICMP, Packet, at};
+use crate::packet::{Ethernet, Ipv4, PROTOCOL_ICMP, at};
 
 /// The quoted IP header and eight bytes of what it carries (RFC 792).
 const QUOTED: usize = 28;
@@ -15,30 +15,33 @@ const HEADERS: usize = size_of::<Ipv4>() + 8;
 const LEAST_MTU: u16 = 68;
 const TTL: u8 = 64;
 
-/// Turns the packet into the answer. `TooBig` if there is none: the sender allows fragments, which the answer would not
-/// stop, or its header has options.
+/// Turns the packet into the answer, and says whether there is one: none if the sender allows fragments, which the answer
+/// would not stop, or if its header has options. A function of its own: what is rare must not cost the rest registers
+/// and stack.
+#[inline(never)]
+pub(crate) fn answer(ctx: *mut xdp_md, mtu: u32) -> bool {
+    answered(&XdpContext::new(ctx), mtu as u16).is_some()
+}
+
 #[inline(always)]
-pub(crate) fn answer(ctx: &XdpContext, packet: &Packet, mtu: u16) -> Reason {
-    // SAFETY: `parse` compared both headers with the end of the packet.
-    let (ethernet, ip) = unsafe { (*packet.ethernet, *packet.ip) };
+fn answered(ctx: &XdpContext, mtu: u16) -> Option<()> {
+    let (ethernet, ip) = (at::<Ethernet>(ctx, 0)?, at::<Ipv4>(ctx, size_of::<Ethernet>())?);
+    // SAFETY: `at` compared both headers with the end of the packet.
+    let (ethernet, ip) = unsafe { (*ethernet, *ip) };
     if ip.version_ihl != 0x45 || ip.fragment & Ipv4::DONT_FRAGMENT == 0 || mtu < LEAST_MTU {
-        return Reason::TooBig;
+        return None;
     }
     let cut = (size_of::<Ethernet>() + QUOTED) as i32 - (ctx.data_end() - ctx.data()) as i32;
     // SAFETY: the context is this program's own.
     unsafe {
         if bpf_xdp_adjust_tail(ctx.ctx, cut) != 0 || bpf_xdp_adjust_head(ctx.ctx, -(HEADERS as i32)) != 0 {
-            return Reason::NoHeadroom;
+            return None;
         }
     }
-    let (Some(header), Some(outer), Some(icmp), Some(quoted)) = (
-        at::<Ethernet>(ctx, 0),
-        at::<[u32; 5]>(ctx, size_of::<Ethernet>()),
-        at::<[u32; 2]>(ctx, size_of::<Ethernet>() + size_of::<Ipv4>()),
-        at::<[u32; 7]>(ctx, size_of::<Ethernet>() + HEADERS),
-    ) else {
-        return Reason::Internal;
-    };
+    let header = at::<Ethernet>(ctx, 0)?;
+    let outer = at::<[u32; 5]>(ctx, size_of::<Ethernet>())?;
+    let icmp = at::<[u32; 2]>(ctx, size_of::<Ethernet>() + size_of::<Ipv4>())?;
+    let quoted = at::<[u32; 7]>(ctx, size_of::<Ethernet>() + HEADERS)?;
     // SAFETY: `at` compared each with the new end of the packet.
     unsafe {
         *header = Ethernet {
@@ -49,7 +52,7 @@ pub(crate) fn answer(ctx: &XdpContext, packet: &Packet, mtu: u16) -> Reason {
         *outer = outer_header(&ip);
         *icmp = icmp_header(mtu, &*quoted);
     }
-    Reason::FragmentationNeeded
+    Some(())
 }
 
 #[inline(always)]

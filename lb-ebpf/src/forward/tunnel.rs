@@ -16,7 +16,9 @@ const OVERHEAD: u16 = size_of::<Ipv4>() as u16;
 #[inline(always)]
 pub(super) fn encapsulate(ctx: &XdpContext, packet: &Packet, backend: &Backend) -> Result<(), Reason> {
     if packet.ip_length > backend.mtu.saturating_sub(OVERHEAD) {
-        return Err(too_big::answer(ctx, packet, backend.mtu.saturating_sub(OVERHEAD)));
+        let fits = backend.mtu.saturating_sub(OVERHEAD);
+        let told = too_big::answer(ctx.ctx, u32::from(fits));
+        return Err(if told { Reason::FragmentationNeeded } else { Reason::TooBig });
     }
     // SAFETY: `parse` compared the header with the end of the packet.
     let tos = unsafe {
