@@ -22,6 +22,8 @@ pub struct Desired {
 pub struct Service {
     pub method: Method,
     pub listeners: BTreeSet<ServiceKey>,
+    /// The table that is there, if there is one, is better than what is known now.
+    pub keep_table: bool,
     pub backends: BTreeMap<SocketAddr, Backend>,
 }
 
@@ -44,14 +46,19 @@ pub struct Way {
 }
 
 /// A backend takes new flows while it is up and the way to it is known. Until its first check has finished it takes none,
-/// but keeps those it has: they were given to it by an earlier daemon, which knew.
+/// but keeps those it has: they were given to it by an earlier daemon, which knew. For as long as `patient` says so, a
+/// service about which something is unknown keeps the table of that daemon too.
 #[must_use]
 pub fn desired(
     config: &Config,
     health: impl Fn(&ConfiguredService, SocketAddr) -> State,
     ways: &BTreeMap<IpAddr, Way>,
+    patient: impl Fn(&ConfiguredService) -> bool,
 ) -> Desired {
     let service = |service: &ConfiguredService| {
+        let unknown = |address: SocketAddr| {
+            health(service, address) == State::Checking || !ways.contains_key(&address.ip())
+        };
         let backends = service.backends.iter().map(|backend| {
             let state = health(service, backend.address);
             let takes_flows = state == State::Up && ways.contains_key(&backend.address.ip());
@@ -59,6 +66,7 @@ pub fn desired(
             (backend.address, Backend { weight, serving: state != State::Down })
         });
         Service {
+            keep_table: patient(service) && service.backends.iter().any(|backend| unknown(backend.address)),
             method: method(service.forward),
             listeners: service.listen.iter().map(|listen| listener(*listen, service.protocol)).collect(),
             backends: backends.collect(),

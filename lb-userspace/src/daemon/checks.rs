@@ -55,11 +55,6 @@ impl Checks {
     pub(super) fn machine(&self, service: &Service, backend: SocketAddr) -> Option<&Machine> {
         self.machines.get(&ProbeKey { service: service.name.clone(), backend })
     }
-
-    /// Whether the first result of some check is still awaited.
-    pub(super) fn undecided(&self) -> bool {
-        self.machines.values().any(|machine| machine.state() == State::Checking)
-    }
 }
 
 fn wanted(config: &Config) -> BTreeMap<ProbeKey, Check> {

@@ -90,15 +90,16 @@ impl Forwarding {
         self.actual = apply::read(&mut self.plane, &mut self.known)?;
         let circumstances = self.circumstances(now);
         let plan = plan::plan(desired, &self.actual, &circumstances, &mut self.cache)?;
-        apply::apply(&mut self.plane, &mut self.known, &plan.steps)?;
+        // Before they are carried out: a step that fails leaves the ones before it done.
         for step in &plan.steps {
-            tracing::debug!(?step, "applied");
+            tracing::debug!(?step, "to apply");
             if let Step::WriteService(_, value) = step
                 && value.previous != NO_TABLE
             {
                 self.turned.insert(value.service, now);
             }
         }
+        apply::apply(&mut self.plane, &mut self.known, &plan.steps)?;
         if !plan.steps.is_empty() {
             self.actual = apply::read(&mut self.plane, &mut self.known)?;
         }
@@ -133,7 +134,7 @@ impl Forwarding {
     /// A map can't be read, or is too small.
     pub(super) fn try_plan(&mut self, desired: &Desired) -> Result<(), ReconcileError> {
         let actual = apply::read(&mut self.plane, &mut self.known)?;
-        let mut plan = plan::check(desired, &actual, &self.cache)?;
+        let mut plan = plan::check(desired, &actual)?;
         if self.plan == Plan::default() {
             // The maps may stay as an earlier daemon left them until the checks have spoken: the status tells of them.
             plan.backends.retain(|_, number| actual.backends.contains_key(number));

@@ -36,7 +36,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch as watch_channel};
 
 use crate::config::Host;
-use crate::config::model::Config;
+use crate::config::model::{Config, Service};
 use crate::dataplane::clock::{Clock, ClockError};
 use crate::dataplane::sweep::{self, Census};
 use crate::dataplane::{DataPlane, LoadError};
@@ -111,8 +111,7 @@ pub(crate) struct Daemon {
     last_applied: LastApplied,
     commands: mpsc::Sender<Command>,
     destinations: watch_channel::Sender<BTreeSet<IpAddr>>,
-    /// Until then the maps stay as an earlier daemon left them, unless every check has had its first answer.
-    patient_until: Instant,
+    began: Instant,
 }
 
 /// What the drivers say.
@@ -187,7 +186,7 @@ fn start(options: Options, guard: Guard) -> Result<(Daemon, Inbox), RunError> {
         last_applied: LastApplied::new(options.state_dir.clone()),
         commands,
         destinations,
-        patient_until: Instant::now(),
+        began: Instant::now(),
         options,
     };
     let inbox = Inbox {
@@ -269,17 +268,20 @@ impl Daemon {
         }
     }
 
+    /// Right after the start an earlier daemon's tables are left alone until the checks have spoken, but no longer than a
+    /// check may take: it knew which backends were up.
     fn desired(&self, config: &Config) -> Desired {
-        desired(config, |service, backend| self.checks.state(service, backend), self.forwarding.ways())
+        let running = self.began.elapsed();
+        let health = |service: &Service, backend| self.checks.state(service, backend);
+        let patient = |service: &Service| {
+            running < service.check.as_ref().map_or(Duration::ZERO, |check| check.timeout) + SWEEP
+        };
+        desired(config, health, self.forwarding.ways(), patient)
     }
 
-    /// Brings the maps to what configuration and health ask for. Right after the start an earlier daemon's maps are left
-    /// alone until the checks have spoken: it knew which backends were up.
+    /// Brings the maps to what configuration and health ask for.
     fn reconcile(&mut self) {
         let now = Instant::now();
-        if now < self.patient_until && (self.checks.undecided() || self.forwarding.ways().is_empty()) {
-            return;
-        }
         let desired = self.desired(&self.config);
         if let Err(error) = self.forwarding.reconcile(&desired, now) {
             tracing::error!("the maps are not as they should be: {error}; trying again");

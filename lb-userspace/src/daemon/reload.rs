@@ -5,11 +5,11 @@ use std::time::{Instant, SystemTime};
 
 use thiserror::Error;
 
+use super::Daemon;
 use super::control::{Applied, Apply};
 use super::forwarding::ReconcileError;
 use super::page::PageError;
 use super::snapshot::unix;
-use super::{Daemon, SWEEP};
 use crate::config::model::Config;
 use crate::config::{self, Host, Mistakes};
 use crate::dataplane::attach::AttachError;
@@ -159,8 +159,7 @@ impl Daemon {
     }
 
     async fn begin_with(&mut self, source: Source) -> Result<(), ReloadError> {
-        let slowest = source.config.services.iter().filter_map(|s| Some(s.check.as_ref()?.timeout)).max();
-        self.patient_until = Instant::now() + slowest.unwrap_or_default() + SWEEP;
+        self.began = Instant::now();
         self.configure(source.config).await?;
         self.last_applied.keep(source.text);
         Ok(())

@@ -86,7 +86,9 @@ impl DataPlane {
             self.held.push(link);
             return Ok(attached);
         };
-        let displaced = match target.adopt(&links, interface.mode) {
+        // Generic that was asked for is no answer to the question what the driver can do.
+        let asked = earlier.is_some_and(|earlier| !earlier.native && earlier.note.is_none());
+        let displaced = match target.adopt(&links, interface.mode, !asked) {
             Found::Wanted { native } => {
                 let earlier = earlier.filter(|e| e.ifindex == ifindex && e.native == native);
                 let note = match earlier {
@@ -161,7 +163,7 @@ impl Target<'_> {
     /// Updates a pinned link in a mode that will do; removes one that will not. The kernel does nothing if the program
     /// is the link's already, and refuses if the link is not attached any more (`bpf_xdp_link_update` in
     /// net/core/dev.c).
-    fn adopt(&mut self, links: &Path, mode: XdpMode) -> Found {
+    fn adopt(&mut self, links: &Path, mode: XdpMode, generic_will_do: bool) -> Found {
         let mut found = Found::Nothing;
         for native in [true, false] {
             let path = link_path(links, self.ifindex, native);
@@ -169,7 +171,7 @@ impl Target<'_> {
                 continue;
             };
             let wanted = match mode {
-                XdpMode::Auto => true,
+                XdpMode::Auto => native || generic_will_do,
                 XdpMode::Native => native,
                 XdpMode::Generic => !native,
             };

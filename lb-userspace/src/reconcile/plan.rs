@@ -68,7 +68,7 @@ pub struct Plan {
 pub enum PlanError {
     #[error("more than {} backends, those that are draining included", limits::BACKENDS)]
     TooManyBackends,
-    #[error("more than {} Maglev tables; wait for earlier changes to settle", limits::TABLES)]
+    #[error("more than {} services, each of which has a Maglev table", limits::TABLES)]
     TooManyTables,
     #[error("more than {} listen addresses", limits::LISTENERS)]
     TooManyListeners,
@@ -121,14 +121,10 @@ pub fn plan(
 /// no steps.
 ///
 /// # Errors
-/// As [`plan`], on the assumption that each table whose candidates changed is written beside the old one.
-pub fn check(desired: &Desired, actual: &Actual, cache: &TableCache) -> Result<Plan, PlanError> {
+/// As [`plan`].
+pub fn check(desired: &Desired, actual: &Actual) -> Result<Plan, PlanError> {
     let (plan, _) = plan_numbers(desired, actual, &Circumstances::default())?;
-    let changed = desired.services.iter().filter(|(name, service)| {
-        let candidates = candidates(name, service, &plan);
-        !candidates.is_empty() && cache.0.get(*name).is_none_or(|built| built.candidates != candidates)
-    });
-    if actual.tables.len() + changed.count() > limits::TABLES as usize {
+    if desired.services.len() > limits::TABLES as usize {
         return Err(PlanError::TooManyTables);
     }
     Ok(Plan { steps: Vec::new(), ..plan })
@@ -276,17 +272,24 @@ fn plan_services(
     let mut writes = Vec::new();
     for (name, service) in &desired.services {
         let number = plan.services[name];
-        let table = cache.table(name, candidates(name, service, plan));
         let there = service
             .listeners
             .iter()
             .filter_map(|key| actual.services.get(key))
             .find(|value| value.service == number);
-        let mut value = turn(there, number, service, table.as_ref(), actual);
-        if let (NO_TABLE, Some(entries)) = (value.table, table) {
-            value.table = numbers.next().ok_or(PlanError::TooManyTables)?;
-            plan.steps.push(Step::WriteTable(value.table, entries));
-        }
+        let kept = there.filter(|there| service.keep_table && actual.tables.contains_key(&there.table));
+        let mut value = match kept {
+            Some(there) => *there,
+            None => {
+                let table = cache.table(name, candidates(name, service, plan));
+                let mut value = turn(there, number, service, table.as_ref(), actual);
+                if let (NO_TABLE, Some(entries)) = (value.table, table) {
+                    value.table = place(&mut numbers, &mut value, there)?;
+                    plan.steps.push(Step::WriteTable(value.table, entries));
+                }
+                value
+            }
+        };
         if circumstances.settled.contains(&number)
             && there.is_some_and(|there| there.previous == value.previous)
         {
@@ -300,6 +303,20 @@ fn plan_services(
     let gone = actual.services.keys().filter(|key| !wanted.contains(key));
     plan.steps.extend(gone.map(|key| Step::RemoveService(*key)));
     Ok(())
+}
+
+/// Where a table is written: beside the old one, or in its place if there is no room, which moves connections that are
+/// opening just now.
+fn place(
+    free: &mut impl Iterator<Item = u32>,
+    value: &mut ServiceValue,
+    there: Option<&ServiceValue>,
+) -> Result<u32, PlanError> {
+    if let Some(number) = free.next() {
+        return Ok(number);
+    }
+    value.previous = NO_TABLE;
+    there.map(|there| there.table).filter(|table| *table != NO_TABLE).ok_or(PlanError::TooManyTables)
 }
 
 fn candidates(name: &str, service: &desired::Service, plan: &Plan) -> Vec<Candidate> {
