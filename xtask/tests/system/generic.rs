@@ -28,5 +28,9 @@ fn generic_mode_is_taken_by_a_reload_forwards_like_native_and_is_said_in_the_sta
         assert_spread_over(&report, names)?;
         assert_nothing_failed(&large_answers(&data_centre.client, service).stop_after(A_WHILE)?)?;
     }
+
+    let node = &mut data_centre.nodes[0];
+    node.write_configuration(&native)?;
+    node.wait_until("native mode again", |status| status.interfaces.iter().all(|i| i.mode == "native"))?;
     Ok(())
 }
