@@ -1,5 +1,5 @@
-//! Which Maglev tables exist: asked of a program, which looks at all of them in microseconds, where `bpf(2)` may wait for
-//! each (see [`Tables::read`](super::maps::Tables::read)).
+//! Which Maglev tables exist: asked of a program, which looks at all of them in microseconds, where `bpf(2)` would be
+//! asked for each, and opens an inner map only for CAP_SYS_ADMIN.
 
 use std::collections::BTreeSet;
 
