@@ -46,12 +46,6 @@ macro_rules! reasons {
             pub const fn verdict(self) -> Verdict {
                 match self { $(Self::$name => Verdict::$verdict),+ }
             }
-
-            /// What it means, for a person.
-            #[must_use]
-            pub const fn describe(self) -> &'static str {
-                match self { $(Self::$name => concat!($($doc),+).trim_ascii_start()),+ }
-            }
         }
     };
 }

@@ -1,6 +1,7 @@
 //! What the daemon tells about itself: one snapshot that `evenkeel status`, `--json` and the metrics page all read.
 //!
-//! Times are seconds since the Unix epoch, durations are seconds; counters only grow while the daemon runs.
+//! Times are seconds since the Unix epoch, durations are seconds. Counters of packets, services and backends outlive the
+//! daemon; those of reloads, VRRP and expired flows start anew with it.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -102,6 +103,7 @@ pub struct Service {
     pub scheduler: String,
     /// Sums over its backends, those that have left the service included.
     pub traffic: Traffic,
+    /// Flows that their client has not ended.
     pub active_flows: u64,
     pub backends: Vec<Backend>,
 }
@@ -119,6 +121,7 @@ pub struct Backend {
     /// Part of new flows it gets now, 0 to 1.
     pub share: f64,
     pub traffic: Traffic,
+    /// Flows that their client has not ended.
     pub active_flows: u64,
     /// MAC address and interface packets leave by, or why there is none yet.
     pub next_hop: String,
@@ -154,7 +157,7 @@ pub struct Flows {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReasonCount {
     pub reason: String,
-    /// `forward`, `pass` or `drop`.
+    /// `forward`, `answer`, `pass` or `drop`.
     pub verdict: String,
     pub packets: u64,
 }

@@ -11,7 +11,8 @@ use lb_common::limits;
 static FLOWS: HashMap<FlowKey, FlowValue, { limits::FLOWS as usize }> = HashMap::new();
 
 /// The entry itself, not a copy. CPUs write `last_seen`, `phase` and `return_hop` in place without a lock: each is
-/// written whole or repairs itself by the flow's next packet, and none decides where the packet goes.
+/// written whole or repairs itself by the flow's next packet. Of these only `return_hop` says where packets go: the way
+/// back to the client, which the client's next packet repairs.
 #[inline(always)]
 pub(crate) fn get(key: &FlowKey) -> Option<*mut FlowValue> {
     FLOWS.get_ptr_mut(key)

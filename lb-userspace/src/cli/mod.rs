@@ -1,4 +1,4 @@
-//! What each command takes, prints and does: one room a command.
+//! What each command takes, prints and does: one file or folder a command.
 
 pub mod apply;
 pub mod check;

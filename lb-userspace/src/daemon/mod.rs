@@ -9,8 +9,9 @@
 //! once a second ───────────────────────┘
 //! ```
 //!
-//! Nothing here may take long: a reload reads one file and writes some maps. VRRP instances run on threads of their own
-//! and do not notice.
+//! Nothing here may take long: a reload reads one file and writes some maps. The longest is to attach to an interface that
+//! another program is just letting go of, which is waited for up to 500 ms. VRRP instances run on threads of their own and
+//! do not notice.
 
 mod checks;
 pub mod control;

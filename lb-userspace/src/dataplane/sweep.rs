@@ -1,5 +1,6 @@
 //! The thread that lets flows expire and counts them. The program itself removes a flow only when its client opens the
-//! connection anew, or its backend serves no more.
+//! connection anew, when its backend serves no more, or when it is over and another flow of its client needs its replies'
+//! place.
 
 use std::collections::BTreeMap;
 use std::thread;

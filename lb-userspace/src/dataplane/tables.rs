@@ -1,5 +1,5 @@
-//! Which Maglev tables exist: asked of a program, which looks at all of them in microseconds, where `bpf(2)` may wait for
-//! each (see [`Tables::read`](super::maps::Tables::read)).
+//! Which Maglev tables exist: asked of a program, which looks at all of them in microseconds, where each
+//! lookup by `bpf(2)` waits for a grace period of RCU up to Linux 6.7.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! When to probe, and how many at once: one task a check.
 //!
-//! Every task waits for its next time, for one of [`AT_ONCE`] turns, and for room in the channel of reports; it never
+//! Every task waits for its next time, for one of `AT_ONCE` turns, and for room in the channel of reports; it never
 //! runs two probes of its own at once. A probe that is late starts at once, so that a timeout as long as the period does
 //! not double the time to detect a failure; further times missed meanwhile are skipped.
 

@@ -108,7 +108,8 @@ fn services(page: &mut Page, services: &[Service]) {
     counter("evenkeel_service_bytes_total", "Bytes forwarded, both ways.", |s| s.traffic.bytes);
     counter("evenkeel_service_new_flows_total", "Flows started.", |s| s.traffic.new_flows);
 
-    let mut active = page.gauge("evenkeel_service_active_flows", "Flows in the flow table.", ["service"]);
+    let mut active =
+        page.gauge("evenkeel_service_active_flows", "Flows that their client has not ended.", ["service"]);
     for service in services {
         active.add([&service.name], count(service.active_flows));
     }
@@ -142,7 +143,7 @@ fn backends(page: &mut Page, services: &[Service]) {
             }
         }
     };
-    gauge("evenkeel_backend_active_flows", "Flows in the flow table that the backend serves.", |b| {
+    gauge("evenkeel_backend_active_flows", "Flows of the backend that their client has not ended.", |b| {
         Some(count(b.active_flows))
     });
     gauge("evenkeel_backend_up", "1 if the backend is up, 0 if it is down or not checked yet.", |b| {

@@ -67,16 +67,10 @@ pub fn read(plane: &mut DataPlane, known: &mut KnownTables) -> Result<Actual, Ma
 /// A map could not be written; the steps before are done and the next plan goes on from there.
 pub fn apply(plane: &mut DataPlane, known: &mut KnownTables, steps: &[Step]) -> Result<(), MapAccessError> {
     let both_tables = |a: &Step, b: &Step| matches!((a, b), (Step::WriteTable(..), Step::WriteTable(..)));
-    for steps in steps.chunk_by(both_tables) {
-        match steps {
-            [Step::WriteTable(..), ..] => write_tables(plane, known, steps)?,
-            _ => steps.iter().try_for_each(|step| carry_out(plane, known, step))?,
-        }
-    }
-    Ok(())
+    steps.chunk_by(both_tables).try_for_each(|steps| carry_out(plane, known, steps))
 }
 
-/// In one call for many: see [`Tables::write`](crate::dataplane::maps::Tables::write_many).
+/// In one call for many: see [`Tables::write_many`](crate::dataplane::maps::Tables::write_many).
 fn write_tables(
     plane: &mut DataPlane,
     known: &mut KnownTables,
@@ -94,11 +88,15 @@ fn write_tables(
     Ok(())
 }
 
-fn carry_out(plane: &mut DataPlane, known: &mut KnownTables, step: &Step) -> Result<(), MapAccessError> {
+/// One step, or several that write tables.
+fn carry_out(plane: &mut DataPlane, known: &mut KnownTables, steps: &[Step]) -> Result<(), MapAccessError> {
+    let Some(step) = steps.first() else {
+        return Ok(());
+    };
     match step {
         Step::ClearCounters(number) => plane.counters.clear(*number),
         Step::WriteBackend(number, record) => plane.backends.write(*number, record),
-        Step::WriteTable(..) => write_tables(plane, known, std::slice::from_ref(step)),
+        Step::WriteTable(..) => write_tables(plane, known, steps),
         Step::WriteService(key, value) => plane.services.write(key, value),
         Step::RemoveService(key) => plane.services.remove(key),
         Step::RemoveTable(number) => {
