@@ -29,7 +29,7 @@ pub(super) struct Driver {
     config: model::Instance,
     machine: Machine,
     report: Report,
-    commands: mpsc::Receiver<model::Instance>,
+    configured: watch::Receiver<model::Instance>,
     seen: watch::Receiver<Option<Seen>>,
     wanted: watch::Sender<Wanted>,
     events: mpsc::Sender<Event>,
@@ -46,7 +46,7 @@ pub(super) struct Driver {
 }
 
 enum Turn {
-    Command(Option<model::Instance>),
+    Configured(Result<(), watch::error::RecvError>),
     Interface(Result<(), watch::error::RecvError>),
     Timer,
     Packets,
@@ -56,7 +56,7 @@ impl Driver {
     pub(super) fn new(
         config: model::Instance,
         report: Report,
-        commands: mpsc::Receiver<model::Instance>,
+        configured: watch::Receiver<model::Instance>,
         seen: watch::Receiver<Option<Seen>>,
         wanted: watch::Sender<Wanted>,
         events: mpsc::Sender<Event>,
@@ -65,7 +65,7 @@ impl Driver {
             machine: Machine::new(machine_config(&config)),
             config,
             report,
-            commands,
+            configured,
             seen,
             wanted,
             events,
@@ -89,8 +89,8 @@ impl Driver {
                 break;
             }
             match self.next_turn(published).await {
-                Turn::Command(Some(config)) => self.reconfigure(config),
-                Turn::Command(None) => {
+                Turn::Configured(Ok(())) => self.reconfigure(),
+                Turn::Configured(Err(_)) => {
                     self.stopping = true;
                     self.machine.handle_event(machine::Event::Stop, Instant::now());
                 }
@@ -120,7 +120,7 @@ impl Driver {
         tokio::select! {
             biased;
             () = sleep_until(due.unwrap_or(now + IDLE).into()) => Turn::Timer,
-            command = self.commands.recv(), if !self.stopping => Turn::Command(command),
+            changed = self.configured.changed(), if !self.stopping => Turn::Configured(changed),
             changed = self.seen.changed(), if !self.keeper_gone => Turn::Interface(changed),
             () = readable(self.socket.as_ref()) => Turn::Packets,
         }
@@ -248,8 +248,8 @@ impl Driver {
         }
     }
 
-    fn reconfigure(&mut self, config: model::Instance) {
-        self.config = config;
+    fn reconfigure(&mut self) {
+        self.config = self.configured.borrow_and_update().clone();
         self.machine.reconfigure(machine_config(&self.config), Instant::now());
         self.report.reconfigured(&self.config);
         let wanted = wanted_of(&self.config);

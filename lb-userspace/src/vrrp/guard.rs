@@ -67,7 +67,7 @@ struct Shared {
     program: PathBuf,
     arguments: Vec<OsString>,
     child: Child,
-    /// By how many instances: while a reload moves an address from one to another, both hold it.
+    /// By how many instances: while a reload moves an address from one to another, both hold it. By none: abandoned.
     held: BTreeMap<Held, usize>,
 }
 
@@ -144,11 +144,32 @@ impl Guard {
         }
     }
 
+    /// Whether another instance holds the address, so that it must stay. A caller that held it (`own`) then no longer
+    /// does: of two that let go at once, one finds itself the last and removes the address.
+    #[must_use]
+    pub fn left_to_another(&self, held: &Held, own: bool) -> bool {
+        let mut shared = lock(&self.0);
+        let Some(holders) = shared.held.get_mut(held) else { return false };
+        let left = *holders > usize::from(own);
+        if left && own {
+            *holders -= 1;
+        }
+        left
+    }
+
+    /// Instead of [`Self::release`], by an instance that ends and could not remove the address: any other may remove it
+    /// now, the process must when the daemon ends.
+    pub fn abandon(&self, held: &Held) {
+        if let Some(holders) = lock(&self.0).held.get_mut(held) {
+            *holders = holders.saturating_sub(1);
+        }
+    }
+
     /// To be called once for each [`Self::hold`], after the address was removed.
     pub fn release(&self, held: Held) {
         let mut shared = lock(&self.0);
         let Some(holders) = shared.held.get_mut(&held) else { return };
-        *holders -= 1;
+        *holders = holders.saturating_sub(1);
         if *holders == 0 {
             shared.held.remove(&held);
             shared.tell(Line::Release(held));
@@ -320,6 +341,35 @@ mod tests {
         guard.release(held(1));
         let lines = wait_for_lines(&file, 4);
         assert_eq!(still_held(lines[1..].join("\n").as_bytes()), BTreeSet::from([held(2)]));
+    }
+
+    #[test]
+    fn of_the_instances_that_hold_an_address_only_the_last_to_let_go_may_remove_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let guard = scribe(&folder.path().join("told"));
+        assert!(!guard.left_to_another(&held(1), false), "nobody holds it");
+        guard.hold(held(1));
+        assert!(guard.left_to_another(&held(1), false), "a backup leaves it to its holder");
+        assert!(!guard.left_to_another(&held(1), true), "the only holder");
+        assert!(!guard.left_to_another(&held(2), false), "another address");
+        guard.hold(held(1));
+        assert!(guard.left_to_another(&held(1), true), "the first of two to let go");
+        assert!(!guard.left_to_another(&held(1), true), "the second");
+        guard.release(held(1));
+        assert!(!guard.left_to_another(&held(1), false), "released");
+    }
+
+    #[test]
+    fn an_address_that_its_instance_could_not_remove_may_be_removed_by_others_and_is_by_the_guard() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("told");
+        let guard = scribe(&file);
+        guard.hold(held(1));
+        guard.abandon(&held(1));
+        assert!(!guard.left_to_another(&held(1), false));
+        guard.hold(held(2));
+        let lines = wait_for_lines(&file, 3);
+        assert_eq!(still_held(lines[1..].join("\n").as_bytes()), BTreeSet::from([held(1), held(2)]));
     }
 
     fn told(line: Line) -> String {

@@ -2,7 +2,6 @@
 
 use std::future::Future;
 use std::io;
-use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot, watch};
@@ -17,8 +16,6 @@ use super::{realtime, socket};
 use crate::config::model;
 use crate::status::{self, InstanceState};
 
-/// Configurations that can wait; the driver takes each at once.
-const COMMANDS: usize = 8;
 /// For the addresses to be gone, after the machine's wait for its successor.
 const RELEASE_LIMIT: Duration = Duration::from_secs(3);
 
@@ -50,9 +47,8 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Handle {
     name: String,
-    commands: mpsc::Sender<model::Instance>,
-    /// As last configured: how long a stop takes follows from it.
-    interval: Mutex<Duration>,
+    /// The last one counts.
+    config: watch::Sender<model::Instance>,
     reader: Reader,
     released: oneshot::Receiver<()>,
 }
@@ -67,16 +63,16 @@ pub fn spawn(
     guard: Guard,
     events: mpsc::Sender<Event>,
 ) -> Result<Handle, StartError> {
-    let (name, interval) = (instance.name.clone(), Mutex::new(instance.advertise));
+    let name = instance.name.clone();
     socket::open_raw().map_err(|source| StartError::Socket { instance: name.clone(), source })?;
-    let (commands, command_receiver) = mpsc::channel(COMMANDS);
+    let (config, config_receiver) = watch::channel(instance.clone());
     let (wanted, wanted_receiver) = watch::channel(wanted_of(&instance));
     let (seen, seen_receiver) = watch::channel(None);
     let (release, released) = oneshot::channel();
     let (report, reader) = Report::new(&instance);
 
     let keeper = Keeper::new(name.clone(), instance.interface.clone(), guard, wanted_receiver, seen);
-    let driver = Driver::new(instance, report, command_receiver, seen_receiver, wanted, events);
+    let driver = Driver::new(instance, report, config_receiver, seen_receiver, wanted, events);
     let thread_error = |source| StartError::Thread { instance: name.clone(), source };
     // If the second thread fails to start, dropping the driver's ends lets the first one finish.
     run_on_thread(format!("keeper {name}"), async move {
@@ -85,7 +81,7 @@ pub fn spawn(
     })
     .map_err(thread_error)?;
     run_on_thread(format!("vrrp {name}"), driver.run()).map_err(thread_error)?;
-    Ok(Handle { name, commands, interval, reader, released })
+    Ok(Handle { name, config, reader, released })
 }
 
 fn run_on_thread(thread: String, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
@@ -107,21 +103,17 @@ impl Handle {
     /// Changes priority, interval, preemption, name or addresses in place, without delaying or repeating an
     /// advertisement. Another interface or VRID is another instance: stop this one and start that.
     pub fn reconfigure(&self, instance: model::Instance) {
-        let interval = instance.advertise;
-        if self.commands.try_send(instance).is_ok() {
-            *self.interval.lock().unwrap_or_else(PoisonError::into_inner) = interval;
-        } else {
-            tracing::error!(instance = self.name, "the instance does not answer: its configuration stays");
+        if self.config.send(instance).is_err() {
+            tracing::error!(instance = self.name, "the instance's thread has ended: its configuration stays");
         }
     }
 
     /// Tells the other nodes that this one stops, serves on until one of them is master, at most
     /// [`leave_limit`] of its interval, releases the addresses, and waits for all that.
     pub async fn stop(self) {
-        let Self { name, commands, interval, released, .. } = self;
-        let limit =
-            leave_limit(interval.into_inner().unwrap_or_else(PoisonError::into_inner)) + RELEASE_LIMIT;
-        drop(commands);
+        let Self { name, config, released, .. } = self;
+        let limit = leave_limit(config.borrow().advertise) + RELEASE_LIMIT;
+        drop(config);
         let ended = async {
             let _ = released.await;
             flushed().await;

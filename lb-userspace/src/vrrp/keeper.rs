@@ -166,7 +166,8 @@ impl Keeper {
         // Before the addresses change, so that the driver learns early and never sees its own.
         self.tell_driver(Seen { interface: state_of(link, &present, wanted), index: Some(link.index) });
         self.managed.extend(wanted.addresses.keys());
-        let surplus = surplus(&present, wanted, &self.managed);
+        let mut surplus = surplus(&present, wanted, &self.managed);
+        surplus.retain(|&(address, length)| !self.leave(Held { index: link.index, address, length }));
         for &(address, length) in &surplus {
             address::delete(&netlink, link.index, address, length).await?;
             self.log_change(format!("removed {address}/{length} from {}", self.interface));
@@ -204,6 +205,16 @@ impl Keeper {
         self.seen.send_if_modified(|last| last.replace(seen.clone()).as_ref() != Some(&seen));
     }
 
+    /// Whether the address stays because another instance of this daemon holds it: removed here, that one would add it
+    /// again, and so on.
+    fn leave(&mut self, held: Held) -> bool {
+        let left = self.guard.left_to_another(&held, self.told.contains(&held));
+        if left {
+            self.told.remove(&held);
+        }
+        left
+    }
+
     fn tell_guard(&mut self, held: &BTreeSet<Held>) {
         held.difference(&self.told).for_each(|&held| self.guard.hold(held));
         self.told.difference(held).for_each(|&held| self.guard.release(held));
@@ -236,6 +247,12 @@ impl Keeper {
             }
         }
         Ok(())
+    }
+}
+
+impl Drop for Keeper {
+    fn drop(&mut self) {
+        self.told.iter().for_each(|held| self.guard.abandon(held));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Hosts as network namespaces on one bridge, each able to run an instance, keepalived, or a process to be killed.
 
 use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -108,9 +109,27 @@ impl Host {
     }
 
     pub(crate) fn start(&self, instance: Instance) -> Running {
+        self.start_with(instance, self.run(start_guard))
+    }
+
+    /// As one more instance of the daemon whose guard this is.
+    pub(crate) fn start_with(&self, instance: Instance, guard: guard::Guard) -> Running {
         let (events, received) = mpsc::channel(64);
-        let handle = self.run(|| vrrp::spawn(instance, start_guard(), events).unwrap());
+        let handle = self.run(|| vrrp::spawn(instance, guard, events).unwrap());
         Running { handle, events: received }
+    }
+
+    /// Writes every change of an address to the file, once this returns.
+    pub(crate) fn monitor_addresses(&self, file: &Path) -> Process {
+        let mut command = Command::new("ip");
+        command.args(["-n", &self.namespace.0, "-o", "-4", "monitor", "address"]);
+        command.stdin(Stdio::null()).stdout(std::fs::File::create(file).unwrap());
+        let process = Process(command.spawn().unwrap());
+        eventually("changes of addresses are seen", || {
+            self.ip(&["address", "replace", "192.0.2.1/32", "dev", "lo"]);
+            std::fs::read_to_string(file).unwrap().contains("192.0.2.1")
+        });
+        process
     }
 
     /// This binary again, in a role, in the host's network.

@@ -7,6 +7,7 @@ mod next_hop;
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
+use std::time::Duration;
 
 use evenkeel::config::model::{Instance, Prefix, Vrid};
 use evenkeel::status::InstanceState::{Backup, Fault, Master};
@@ -187,6 +188,36 @@ fn a_reload_changes_addresses_and_priority_in_place() {
     high.handle.reconfigure(Instance { addresses: vec![prefix(other, 32)], ..instance(50) });
     assert_eq!(low.wait_for(Master), "203.0.113.1 is master with priority 50, ours is 100");
     eventually("the released address is gone", || !host.holds(other));
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn an_instance_with_a_new_vrid_leaves_the_addresses_to_the_old_one_until_that_has_stopped() {
+    let lab = Lab::new(1);
+    let host = &lab.hosts[0];
+    let file = lab.folder.path().join("changes");
+    let _monitor = host.monitor_addresses(&file);
+    let removals = || {
+        let changes = std::fs::read_to_string(&file).unwrap();
+        let is_removal = |line: &&str| line.starts_with("Deleted") && line.contains(&format!("{VIRTUAL}/"));
+        changes.lines().filter(is_removal).count()
+    };
+    let guard = host.run(start_guard);
+    let mut old = host.start_with(instance(100), guard.clone());
+    old.wait_for(Master);
+    lab.wait_for_holder(0);
+
+    let vrid = Vrid::new(52).unwrap();
+    let mut new =
+        host.start_with(Instance { vrid, advertise: Duration::from_secs(1), ..instance(100) }, guard);
+    new.wait_for(Backup);
+    old.stop();
+    eventually("the old instance has removed the address", || removals() > 0);
+    new.wait_for(Master);
+    lab.wait_for_holder(0);
+    assert_eq!(removals(), 1);
+    new.stop();
+    assert!(lab.holders().is_empty());
 }
 
 #[test]
