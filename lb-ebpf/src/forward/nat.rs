@@ -3,16 +3,14 @@
 use aya_ebpf::programs::XdpContext;
 use lb_common::checksum::Update;
 
-use crate::forward::decrement_ttl;
+use crate::forward::readdress;
 use crate::packet::{Packet, again};
 
 #[inline(always)]
 pub(super) fn rewrite_destination(ctx: &XdpContext, packet: &Packet, address: u32, port: u16) {
     // SAFETY: `parse` compared every header with the end of the packet.
     unsafe {
-        let ip = packet.ip;
-        (*ip).destination = address;
-        decrement_ttl(ip, Update::new((*ip).checksum).u32(packet.key.destination, address));
+        readdress(packet.ip, packet.key.destination, address, |ip| (*ip).destination = address);
         // Both headers begin with the ports.
         (*packet.udp()).destination = port;
     }
@@ -23,9 +21,7 @@ pub(super) fn rewrite_destination(ctx: &XdpContext, packet: &Packet, address: u3
 pub(super) fn rewrite_source(ctx: &XdpContext, packet: &Packet, address: u32, port: u16) {
     // SAFETY: `parse` compared every header with the end of the packet.
     unsafe {
-        let ip = packet.ip;
-        (*ip).source = address;
-        decrement_ttl(ip, Update::new((*ip).checksum).u32(packet.key.source, address));
+        readdress(packet.ip, packet.key.source, address, |ip| (*ip).source = address);
         // Both headers begin with the ports.
         (*packet.udp()).source = port;
     }

@@ -137,6 +137,7 @@ impl Daemon {
             .map(|(number, record)| {
                 let address = SocketAddr::new(record.address.into(), u16::from_be(record.port));
                 let flows = match forwarding.flows_left(number) {
+                    Some(1) => "1 flow left".to_owned(),
                     Some(flows) => format!("{flows} flows left"),
                     None => "flows not counted yet".to_owned(),
                 };
