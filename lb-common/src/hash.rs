@@ -1,24 +1,44 @@
-//! The hash that picks a Maglev entry. Both nodes of a pair must agree on it: changing it moves every flow.
+//! Hashes of 5-tuples: one that both nodes of a pair agree on, and one that an attacker does not know.
 
+use crate::addr::Address;
 use crate::flow::FlowKey;
 use crate::limits::TABLE_ENTRIES;
 
-/// Spreads a 5-tuple over 32 bits: two rounds of the 64-bit finalizer of MurmurHash3.
+/// Spreads a 5-tuple over 32 bits, to pick a table entry. Both nodes must agree on it: changing it moves every flow.
 #[inline(always)]
 #[must_use]
-pub const fn flow_hash(key: &FlowKey) -> u32 {
-    let addresses = ((u32::from_be(key.source) as u64) << 32) | u32::from_be(key.destination) as u64;
-    let ports = ((u16::from_be(key.source_port) as u64) << 16) | u16::from_be(key.destination_port) as u64;
-    (mix(mix(addresses) ^ ports ^ ((key.protocol as u64) << 32)) >> 32) as u32
+pub fn flow_hash<A: Address>(key: &FlowKey<A>) -> u32 {
+    let addresses = mix(A::mix(key.source, key.destination, 0));
+    let tail = u64::from(key.protocol) << 32 | u64::from(key.ports.word());
+    (mix(addresses ^ tail) >> 32) as u32
 }
 
-/// Entry of a Maglev table for a hash, without a division.
+/// As [`flow_hash`], of the source address alone: all flows of a client, from whatever port, to whatever service address.
+#[inline(always)]
+#[must_use]
+pub fn source_hash<A: Address>(source: A) -> u32 {
+    (mix(A::mix(source, source, 0)) >> 32) as u32
+}
+
+/// Where a flow is in the flow table: the upper 32 bits tell the first set and the way it would have in it, the lower ones
+/// the second set. `seed` is secret, so that nobody can fill the sets of others.
+#[inline(always)]
+#[must_use]
+pub fn slot_hash<A: Address>(key: &FlowKey<A>, seed: u64) -> u64 {
+    let mut x = A::mix(key.source, key.destination, seed);
+    x ^= x >> 29;
+    x = (x ^ (u64::from(key.protocol) << 32 | u64::from(key.ports.word()))).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    x ^ (x >> 32)
+}
+
+/// Entry of a table for a hash, without a division.
 #[inline(always)]
 #[must_use]
 pub const fn table_entry(hash: u32) -> u32 {
     ((hash as u64 * TABLE_ENTRIES as u64) >> 32) as u32
 }
 
+/// The 64-bit finalizer of MurmurHash3.
 #[inline(always)]
 const fn mix(mut x: u64) -> u64 {
     x ^= x >> 33;
@@ -31,31 +51,68 @@ const fn mix(mut x: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::addr::{Addr, V4};
+    use crate::flow::Ports;
 
-    fn key(source: u32, source_port: u16) -> FlowKey {
+    fn key(source: u32, source_port: u16) -> FlowKey<V4> {
         FlowKey {
-            source: source.to_be(),
-            destination: 0xcb00_710a_u32.to_be(),
-            source_port: source_port.to_be(),
-            destination_port: 80_u16.to_be(),
+            source: V4(source.to_be()),
+            destination: V4(0xcb00_710a_u32.to_be()),
+            ports: Ports { source: source_port.to_be(), destination: 80_u16.to_be() },
             protocol: 6,
         }
     }
 
+    fn key6(source: u32, source_port: u16) -> FlowKey<Addr> {
+        let words = [0x2001_0db8_u32.to_be(), 0, 0, source.to_be()];
+        let FlowKey { ports, protocol, .. } = key(0, source_port);
+        let destination = Addr::from_words([0x2001_0db8_u32.to_be(), 1_u32.to_be(), 0, 16_u32.to_be()]);
+        FlowKey { source: Addr::from_words(words), destination, ports, protocol }
+    }
+
     #[test]
     fn hash_is_the_same_on_every_node_and_release() {
-        assert_eq!(flow_hash(&key(0xc000_0201, 40_000)), 0x99e4_16c2);
+        assert_eq!(flow_hash(&key(0xc000_0201, 40_000)), 0xe65c_d902);
+        assert_eq!(flow_hash(&key6(0xc000_0201, 40_000)), 0x927d_e94b);
+        assert_eq!(source_hash(key(0xc000_0201, 1).source), 0xddfb_c359);
+    }
+
+    fn even(hashes: impl Iterator<Item = u32>) {
+        let mut buckets = [0_u32; 16];
+        let mut count = 0;
+        for hash in hashes {
+            buckets[(u64::from(table_entry(hash)) * 16 / u64::from(TABLE_ENTRIES)) as usize] += 1;
+            count += 1;
+        }
+        let expected = count / 16;
+        for bucket in buckets {
+            assert!(bucket.abs_diff(expected) < expected / 10, "{buckets:?}");
+        }
     }
 
     #[test]
     fn neighbouring_ports_spread_evenly_over_the_table() {
-        let mut buckets = [0_u32; 16];
-        for port in 1024..=u16::MAX {
-            buckets[(table_entry(flow_hash(&key(0xc000_0201, port))) * 16 / TABLE_ENTRIES) as usize] += 1;
-        }
-        let expected = (65_536 - 1024) / 16;
-        for count in buckets {
-            assert!(count.abs_diff(expected) < expected / 10, "{buckets:?}");
+        even((1024..=u16::MAX).map(|port| flow_hash(&key(0xc000_0201, port))));
+        even((1024..=u16::MAX).map(|port| flow_hash(&key6(0xc000_0201, port))));
+    }
+
+    #[test]
+    fn neighbouring_clients_spread_evenly_over_the_table() {
+        even((0..60_000).map(|client| source_hash(key(0xc000_0000 + client, 1).source)));
+        even((0..60_000).map(|client| source_hash(key6(client, 1).source)));
+    }
+
+    #[test]
+    fn both_parts_of_a_slot_hash_spread_evenly_whatever_the_seed() {
+        for seed in [0, 0x1234_5678_9abc_def0, u64::MAX] {
+            for shift in [0, 8, 32, 40] {
+                let part = move |hash: u64| (hash >> shift) as u32;
+                let low = move |hash: u64| part(hash).reverse_bits();
+                even((1024..=u16::MAX).map(|port| low(slot_hash(&key(0xc000_0201, port), seed))));
+                even((0..60_000).map(|client| low(slot_hash(&key(0xc000_0000 + client, 1024), seed))));
+                even((1024..=u16::MAX).map(|port| low(slot_hash(&key6(0xc000_0201, port), seed))));
+                even((0..60_000).map(|client| low(slot_hash(&key6(client, 1024), seed))));
+            }
         }
     }
 

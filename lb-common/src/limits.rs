@@ -1,21 +1,39 @@
 //! Capacities of the maps.
 
-/// Services times their listen addresses.
+/// Listen addresses, of each family.
 pub const LISTENERS: u32 = 4096;
-/// Backends of all services, those that are draining included.
+/// Addresses with ranges of ports, both families together.
+pub const RANGED: u32 = 1024;
+/// Services, counted by family.
+pub const SERVICES: u32 = 4096;
+/// Backends of all services, those that are draining included. A slot of the flow table holds 16 bits of their number.
 pub const BACKENDS: u32 = 16_384;
-/// Maglev tables that can exist at once; a service has one, and two while its pool is changing.
+/// Tables that can exist at once; a service has one, and two while its pool is changing.
 pub const TABLES: u32 = 4096;
 /// Tables that one run of the program `tables` tells of, and bytes of its packet; [`TABLES`] is a multiple.
 pub const TABLES_A_RUN: u32 = 256;
-/// Entries of one Maglev table: prime, so that every backend's permutation visits every entry (Maglev, NSDI 2016,
-/// section 3.4), and large enough that 100 backends stay within 0.2 % of their weights.
+/// Entries of one table: prime, so that every backend's permutation visits every entry (Maglev, NSDI 2016, section 3.4),
+/// and large enough that 100 backends stay within 0.2 % of their weights.
 pub const TABLE_ENTRIES: u32 = 65_537;
-/// Entries of the flow table. A `nat` flow has two, others one.
-pub const FLOWS: u32 = 1 << 20;
+/// Sets of the flow table for IPv4 as it comes; user space asks for what the configuration says. A power of two.
+pub const SETS4: u32 = 1 << 18;
+/// As [`SETS4`], for IPv6.
+pub const SETS6: u32 = 1 << 16;
+/// Fingerprints of flows that have shown one packet. A power of two.
+pub const SEEN: u32 = 1 << 18;
 /// Entries of the table of flows that have shown one packet only; the oldest make room for new ones.
 pub const HALF_OPEN: u32 = 1 << 16;
+/// Next hops to clients: what 16 bits can tell apart would be four times as many. A power of two.
+pub const HOPS: u32 = 1 << 14;
+/// Sources that persistence or a limit remembers; the oldest make room.
+pub const CLIENTS: u32 = 1 << 17;
+/// Prefixes of sources, of all services.
+pub const SOURCE_PREFIXES: u32 = 1 << 16;
+/// QUIC server ids, of all services.
+pub const QUIC_IDS: u32 = BACKENDS;
+/// Packets in fragments of which the first was seen lately.
+pub const FRAGMENTS: u32 = 1 << 14;
 /// Interfaces the program may send out of.
 pub const INTERFACES: u32 = 64;
 /// MAC addresses of the node, all interfaces together.
-pub const STATIONS: u32 = 1024;
+pub const STATIONS: u32 = 2048;
