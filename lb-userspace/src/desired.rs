@@ -9,7 +9,9 @@ use lb_common::addr::Addr;
 use lb_common::backend::NextHop;
 use lb_common::service::{Method, ServiceKey};
 
-use crate::config::model::{Config, ForwardingMethod, Protocol, Service as ConfiguredService};
+use crate::config::model::{
+    Backend as ConfiguredBackend, Config, ForwardingMethod, Protocol, Service as ConfiguredService,
+};
 use crate::health::machine::State;
 
 /// What the data plane should do.
@@ -51,24 +53,28 @@ pub struct Way {
 #[must_use]
 pub fn desired(
     config: &Config,
-    health: impl Fn(&ConfiguredService, SocketAddr) -> State,
+    health: impl Fn(&ConfiguredService, &ConfiguredBackend) -> State,
     ways: &BTreeMap<IpAddr, Way>,
     patient: impl Fn(&ConfiguredService) -> bool,
 ) -> Desired {
     let service = |service: &ConfiguredService| {
-        let unknown = |address: SocketAddr| {
-            health(service, address) == State::Checking || !ways.contains_key(&address.ip())
+        let unknown = |backend: &ConfiguredBackend| {
+            health(service, backend) == State::Checking || !ways.contains_key(&backend.address)
         };
         let backends = service.backends.iter().map(|backend| {
-            let state = health(service, backend.address);
-            let takes_flows = state == State::Up && ways.contains_key(&backend.address.ip());
+            let state = health(service, backend);
+            let takes_flows = state == State::Up && ways.contains_key(&backend.address);
             let weight = if takes_flows { backend.weight } else { 0 };
-            (backend.address, Backend { weight, serving: state != State::Down })
+            (backend.socket(), Backend { weight, serving: state != State::Down })
         });
         Service {
-            keep_table: patient(service) && service.backends.iter().any(|backend| unknown(backend.address)),
-            method: method(service.forward),
-            listeners: service.listen.iter().map(|listen| listener(*listen, service.protocol)).collect(),
+            keep_table: patient(service) && service.backends.iter().any(unknown),
+            method: method(service.forward.method()),
+            listeners: service
+                .listen
+                .iter()
+                .map(|listen| listener(SocketAddr::new(listen.address, listen.ports.first), service.protocol))
+                .collect(),
             backends: backends.collect(),
         }
     };
@@ -91,7 +97,7 @@ pub fn listener(listen: SocketAddr, protocol: Protocol) -> ServiceKey {
 
 const fn method(forward: ForwardingMethod) -> Method {
     match forward {
-        ForwardingMethod::Nat => Method::Nat,
+        ForwardingMethod::Nat | ForwardingMethod::FullNat => Method::Nat,
         ForwardingMethod::Tunnel => Method::Tunnel,
         ForwardingMethod::Direct => Method::Direct,
     }

@@ -193,7 +193,7 @@ impl Forwarding {
 
     /// Addresses of all backends, those that are draining included.
     pub(super) fn destinations(&self, config: &Config) -> BTreeSet<IpAddr> {
-        let wanted = config.services.iter().flat_map(|s| &s.backends).map(|backend| backend.address.ip());
+        let wanted = config.services.iter().flat_map(|s| &s.backends).map(|backend| backend.address);
         self.with_draining(wanted)
     }
 

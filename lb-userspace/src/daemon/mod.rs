@@ -37,7 +37,7 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch as watch_channel};
 
 use crate::config::Host;
-use crate::config::model::{Config, Service};
+use crate::config::model::{Backend, Config, Flows, Service};
 use crate::dataplane::clock::{Clock, ClockError};
 use crate::dataplane::sweep::{self, Census};
 use crate::dataplane::{DataPlane, LoadError};
@@ -177,6 +177,7 @@ fn start(options: Options, guard: Guard) -> Result<(Daemon, Inbox), RunError> {
             interfaces: Vec::new(),
             metrics: None,
             vrrp: Vec::new(),
+            flows: Flows::default(),
             services: Vec::new(),
         },
         forwarding: Forwarding::new(plane),
@@ -273,7 +274,7 @@ impl Daemon {
     /// check may take: it knew which backends were up.
     fn desired(&self, config: &Config) -> Desired {
         let running = self.began.elapsed();
-        let health = |service: &Service, backend| self.checks.state(service, backend);
+        let health = |service: &Service, backend: &Backend| self.checks.state(service, backend);
         let patient = |service: &Service| {
             running < service.check.as_ref().map_or(Duration::ZERO, |check| check.timeout) + SWEEP
         };

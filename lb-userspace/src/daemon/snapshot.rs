@@ -10,7 +10,7 @@ use lb_common::limits;
 use super::Daemon;
 use super::checks::Checks;
 use super::forwarding::{Forwarding, traffic};
-use crate::config::model::{ForwardingMethod, Protocol, Scheduler, Service};
+use crate::config::model::{Backend, Protocol, Service};
 use crate::dataplane::maps::MapAccessError;
 use crate::health::{Machine, State};
 use crate::status::{self, BackendState, Flows, ReasonCount, Status, Traffic};
@@ -57,10 +57,10 @@ impl Daemon {
         let share = |backend: u32| table.map_or(0.0, |table| forwarding.known.share(table, backend));
         let mut backends = Vec::new();
         for backend in &service.backends {
-            let number = forwarding.number(&service.name, backend.address);
-            let health = Health::of(&self.checks, service, backend.address, unix(self.started_at));
+            let number = forwarding.number(&service.name, backend.socket());
+            let health = Health::of(&self.checks, service, backend, unix(self.started_at));
             backends.push(status::Backend {
-                address: backend.address,
+                address: backend.socket(),
                 weight: backend.weight,
                 state: health.state,
                 since: health.since,
@@ -69,7 +69,7 @@ impl Daemon {
                 share: number.map_or(0.0, share),
                 traffic: number.map(|number| forwarding.traffic(number)).transpose()?.unwrap_or_default(),
                 active_flows: number.and_then(|n| forwarding.census.active.get(&n)).copied().unwrap_or(0),
-                next_hop: next_hop(forwarding, number, backend.address.ip()),
+                next_hop: next_hop(forwarding, number, backend.address),
             });
         }
         if let Some(number) = service_number {
@@ -77,10 +77,10 @@ impl Daemon {
         }
         Ok(status::Service {
             name: service.name.clone(),
-            listen: service.listen.iter().copied().collect(),
+            listen: service.listen.iter().map(|l| SocketAddr::new(l.address, l.ports.first)).collect(),
             protocol: protocol(service.protocol).to_owned(),
-            forward: forward(service.forward).to_owned(),
-            scheduler: scheduler(service.scheduler).to_owned(),
+            forward: service.forward.method().as_str().to_owned(),
+            scheduler: service.scheduler.as_str().to_owned(),
             traffic: self.sum(service_number, &backends),
             active_flows: backends.iter().map(|backend| backend.active_flows).sum(),
             backends,
@@ -167,7 +167,7 @@ struct Health {
 }
 
 impl Health {
-    fn of(checks: &Checks, service: &Service, backend: SocketAddr, started: f64) -> Self {
+    fn of(checks: &Checks, service: &Service, backend: &Backend, started: f64) -> Self {
         let Some(machine) = checks.machine(service, backend) else {
             let reason = "no check configured".to_owned();
             return Self { state: BackendState::Up, since: started, reason, check_seconds: None };
@@ -236,20 +236,6 @@ const fn protocol(protocol: Protocol) -> &'static str {
     match protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
-    }
-}
-
-const fn forward(forward: ForwardingMethod) -> &'static str {
-    match forward {
-        ForwardingMethod::Nat => "nat",
-        ForwardingMethod::Tunnel => "tunnel",
-        ForwardingMethod::Direct => "direct",
-    }
-}
-
-const fn scheduler(scheduler: Scheduler) -> &'static str {
-    match scheduler {
-        Scheduler::Maglev => "maglev",
     }
 }
 

@@ -54,6 +54,7 @@ pub(super) fn check(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<Check> {
         };
         return Ok(Check {
             kind,
+            port: None,
             every: DEFAULT_EVERY,
             timeout: DEFAULT_TIMEOUT,
             rise: DEFAULT_RISE,
@@ -68,6 +69,7 @@ pub(super) fn check(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<Check> {
     let fall = reader.optional(&fields, "fall", in_a_row);
     Ok(Check {
         kind: kind?,
+        port: None,
         every: every?.unwrap_or(DEFAULT_EVERY),
         timeout: timeout?,
         rise: rise?.unwrap_or(DEFAULT_RISE),

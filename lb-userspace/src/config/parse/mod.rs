@@ -76,6 +76,7 @@ fn config(reader: &mut Reader<'_>, root: &Node) -> Read<Config> {
         interfaces: interfaces?.unwrap_or_default(),
         metrics: metrics?,
         vrrp: vrrp?.unwrap_or_default(),
+        flows: super::model::Flows::default(),
         services: services?.unwrap_or_default(),
     })
 }

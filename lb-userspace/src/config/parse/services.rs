@@ -6,7 +6,10 @@ use std::net::SocketAddr;
 use super::reader::{Item, Place, Read, Reader, Shape, Unique};
 use super::values::Choice;
 use super::{check, suggest};
-use crate::config::model::{Backend, ForwardingMethod, Protocol, Scheduler, Service};
+use crate::config::model::{
+    Admin, Backend, Forward, ForwardingMethod, Limits, Listen, OnDown, Ports, Protocol, Scheduler, Service,
+    Tunnel,
+};
 use crate::config::yaml::Value;
 
 const SERVICE: Shape = Shape {
@@ -110,9 +113,25 @@ fn service(reader: &mut Reader<'_>, item: &Item<'_>, taken: &mut Taken) -> Read<
     });
     Ok(Service {
         name: name?,
-        listen: BTreeSet::from_iter(listen?),
+        listen: listen?
+            .into_iter()
+            .map(|l| Listen { address: l.ip(), ports: Ports::one(l.port()) })
+            .collect(),
         protocol: protocol?,
-        forward: forward?,
+        forward: match forward? {
+            ForwardingMethod::Direct => Forward::Direct,
+            ForwardingMethod::Tunnel => Forward::Tunnel(Tunnel::default()),
+            _ => Forward::Nat,
+        },
+        per_packet: false,
+        down: OnDown::Reset,
+        drain: None,
+        persistence: None,
+        limits: Limits::default(),
+        allow: Vec::new(),
+        deny: Vec::new(),
+        mss: None,
+        quic: None,
         scheduler: scheduler?.unwrap_or_default(),
         check: check?,
         backends: backends?,
@@ -190,14 +209,15 @@ fn backends(
                 taken.backends.push((place, address, protocol));
             }
         }
-        Ok(Backend { weight: weight?.unwrap_or(DEFAULT_WEIGHT), address: address? })
+        let address = address?;
+        Ok(Backend { weight: weight?.unwrap_or(DEFAULT_WEIGHT), address: address.ip(), port: Some(address.port()), limit: None, admin: Admin::Active, quic_id: None })
     })
 }
 
 fn backend_address(reader: &mut Reader<'_>, item: &Item<'_>, pool: &Pool<'_>) -> Read<SocketAddr> {
     let (address, port) = reader.endpoint(item, "10.0.0.11:8080")?;
     let method = match pool.forward {
-        Some(ForwardingMethod::Nat) => {
+        Some(ForwardingMethod::Nat | ForwardingMethod::FullNat) => {
             let Some(port) = port else {
                 let message =
                     format!("`{address}` has no port; write address and port, such as `{address}:8080`");
