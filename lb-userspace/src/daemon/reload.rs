@@ -10,7 +10,7 @@ use super::control::{Applied, Apply};
 use super::forwarding::ReconcileError;
 use super::page::PageError;
 use super::snapshot::unix;
-use crate::config::model::Config;
+use crate::config::model::{Config, Flows};
 use crate::config::{self, Host, Mistakes};
 use crate::dataplane::attach::AttachError;
 use crate::status;
@@ -56,6 +56,10 @@ impl Source {
     fn parse(file: String, text: String, host: &Host) -> Result<Self, ReloadError> {
         let config = config::parse(&text, &file, host)?;
         Ok(Self { file, text, config })
+    }
+
+    pub(super) const fn flows(&self) -> Flows {
+        self.config.flows
     }
 }
 
@@ -222,6 +226,7 @@ impl Daemon {
         }
         self.page.commit(page).await;
         self.checks.configure(&config, Instant::now());
+        self.admin.configure(&config);
         self.config = config;
         if let Err(error) = self.forwarding.keep_only(&self.config.interfaces) {
             tracing::warn!("{error}; trying again");
@@ -232,7 +237,7 @@ impl Daemon {
     }
 
     fn attach_and_start(&mut self, config: &Config) -> Result<(), ReloadError> {
-        self.forwarding.try_plan(&self.desired(config))?;
+        self.forwarding.try_plan(&self.desired(config), Instant::now())?;
         self.forwarding.attach(&config.interfaces)?;
         self.instances.configure(config)?;
         Ok(())

@@ -91,6 +91,16 @@ pub struct Listen {
     pub ports: Ports,
 }
 
+/// Key of a listen address, of either family. Under port 0 there is the number of a record of ranges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Listener {
+    pub address: Addr,
+    /// IP protocol number.
+    pub protocol: u8,
+    /// Host order.
+    pub port: u16,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Backend {
     /// Port 0: the one that the client wrote.

@@ -6,8 +6,8 @@ use lb_common::addr::Addr;
 use lb_common::limits;
 use lb_common::service::{RANGES, Range, Ranges};
 
-use super::{Actual, Listener, Plan, PlanError, Step};
-use crate::desired::Desired;
+use super::{Actual, Plan, PlanError, Step};
+use crate::desired::{Desired, Listener};
 
 #[derive(Debug, Default)]
 pub(super) struct Steps {
@@ -15,6 +15,8 @@ pub(super) struct Steps {
     pub(super) remove: Vec<Step>,
     /// Records of ranges that no listener refers to any more.
     pub(super) free: Vec<Step>,
+    /// Services that listen where they did not before.
+    pub(super) touched: BTreeSet<u32>,
 }
 
 pub(super) fn plan(desired: &Desired, actual: &Actual, plan: &Plan) -> Result<Steps, PlanError> {
@@ -35,6 +37,8 @@ pub(super) fn plan(desired: &Desired, actual: &Actual, plan: &Plan) -> Result<St
         let old = actual.ranges.get(&number).copied().unwrap_or_default();
         let new = place(&old, &ranges)?;
         if new != old {
+            let added = new.ranges.iter().filter(|range| !old.ranges.contains(range));
+            steps.touched.extend(added.map(|range| range.service));
             steps.write.push(Step::WriteRanges(number, new));
         }
         listeners.insert(key, number);
@@ -44,8 +48,12 @@ pub(super) fn plan(desired: &Desired, actual: &Actual, plan: &Plan) -> Result<St
             return Err(PlanError::TooManyListeners);
         }
     }
-    let stale = listeners.iter().filter(|(key, number)| actual.listeners.get(*key) != Some(*number));
-    steps.write.extend(stale.map(|(key, number)| Step::WriteListener(*key, *number)));
+    for (key, number) in listeners.iter().filter(|(key, number)| actual.listeners.get(*key) != Some(*number)) {
+        steps.write.push(Step::WriteListener(*key, *number));
+        if key.port != 0 {
+            steps.touched.insert(*number);
+        }
+    }
     steps.write.extend(addresses.difference(&actual.addresses).copied().map(Step::WriteAddress));
     steps.remove.extend(actual.addresses.difference(&addresses).copied().map(Step::RemoveAddress));
     let gone = actual.listeners.keys().filter(|key| !listeners.contains_key(*key));

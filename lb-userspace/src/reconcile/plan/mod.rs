@@ -28,7 +28,7 @@ use lb_common::limits;
 use lb_common::service::{Members, QuicKey, Ranges, Service, Sources};
 use thiserror::Error;
 
-use crate::desired::{Desired, Key, SourcePrefix, Way};
+use crate::desired::{Desired, Key, Listener, SourcePrefix, Way};
 
 pub use services::TableCache;
 
@@ -48,16 +48,6 @@ pub struct Actual {
     pub quic: BTreeMap<ServerId, u32>,
     /// Addresses that answer pings.
     pub addresses: BTreeSet<Addr>,
-}
-
-/// Key of a listen address, of either family. Under port 0 there is the number of a record of ranges.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Listener {
-    pub address: Addr,
-    /// IP protocol number.
-    pub protocol: u8,
-    /// Host order.
-    pub port: u16,
 }
 
 /// A QUIC server id of a service.
@@ -125,7 +115,8 @@ pub struct Plan {
     pub backends: BTreeMap<(Key, SocketAddr), u32>,
     /// Backends that are no longer wanted and still have flows, by number.
     pub draining: BTreeSet<u32>,
-    /// Services whose table is another than before.
+    /// Services whose flows may be elsewhere than their table says from now on: it is another one, or it is asked for other
+    /// flows than before.
     pub turned: BTreeSet<u32>,
 }
 
@@ -159,6 +150,7 @@ pub fn plan(
     let (mut plan, closing) = plan_numbers(desired, actual, circumstances)?;
     let listeners = listeners::plan(desired, actual, &plan)?;
     let keyed = keyed::plan(desired, actual, &plan)?;
+    plan.turned.extend(listeners.touched);
     plan.steps.extend(keyed.write);
     services::plan(desired, actual, circumstances, cache, &mut plan)?;
     plan.steps.extend(listeners.write);

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use lb_common::limits;
 use lb_common::service::{MEMBERS, MOVED, Members, NO_TABLE, Service};
 
-use super::{Actual, Circumstances, Listener, Plan, PlanError, Step};
-use crate::desired::{self, Desired, Key};
+use super::{Actual, Circumstances, Plan, PlanError, Step};
+use crate::desired::{self, Desired, Key, Listener};
 use crate::sched::{self, Candidate, Kind};
 
 /// Tables already built, by service: a table is built again only when its candidates change.
@@ -96,6 +96,7 @@ pub(super) fn plan(
         let number = plan.services[key];
         let there = actual.services.get(&number);
         let mut record = service.record;
+        let mut written = false;
         if service.pool.is_some() {
             record.sources = number;
         }
@@ -109,15 +110,18 @@ pub(super) fn plan(
             if let (NO_TABLE, Some(entries)) = (record.table, table) {
                 record.table = place(&mut free, &mut record, there)?;
                 plan.steps.push(Step::WriteTable(record.table, entries));
+                written = true;
             }
             members(number, service, &candidates, actual, plan);
         }
-        let turned = there.is_none_or(|there| there.table != record.table)
-            || plan.steps.iter().any(|step| matches!(step, Step::WriteTable(n, _) if *n == record.table));
-        if turned {
+        let same = there.is_some_and(|there| {
+            there.table == record.table && there.scheduler == record.scheduler && there.method == record.method
+        });
+        if written || !same {
             plan.turned.insert(number);
         }
-        if turned || service.always_moved || !circumstances.placed.contains(&number) {
+        let placed = circumstances.placed.contains(&number) && !plan.turned.contains(&number);
+        if service.always_moved || !placed {
             record.flags |= MOVED;
         }
         if circumstances.settled.contains(&number)
