@@ -80,7 +80,7 @@ pub const WAYS: u32 = 8;
 
 /// One half of a flow. 32 bytes for IPv4, two of them a cache line; 64 bytes for IPv6.
 #[derive(Debug, Clone, Copy)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Slot<A: Address> {
     pub source: A,
     pub destination: A,
@@ -214,4 +214,19 @@ impl<A: Address> FlowKey<A> {
             protocol: self.protocol,
         }
     }
+}
+
+/// The two sets a key may be in, from its [`crate::hash::slot_hash`]; `mask` is the number of sets, a power of two, less one.
+#[inline(always)]
+#[must_use]
+pub const fn sets(hash: u64, mask: u32) -> [u32; 2] {
+    [(hash >> 32) as u32 & mask, hash as u32 & mask]
+}
+
+/// The way of a set that a key is looked for first; the next ones are this one with ascending numbers combined by
+/// exclusive or, so that the neighbour in the same cache line comes second.
+#[inline(always)]
+#[must_use]
+pub const fn home(hash: u64) -> u32 {
+    (hash >> 61) as u32
 }
