@@ -38,9 +38,10 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch as watch_channel};
 
 use crate::config::Host;
-use crate::config::model::{Config, Flows};
+use crate::config::model::{self, Config, Flows};
 use crate::dataplane::clock::{Clock, ClockError};
-use crate::dataplane::sweep::{self, Census};
+use crate::dataplane::expiry::Timeouts;
+use crate::dataplane::sweep::{self, Census, Orders};
 use crate::dataplane::{DataPlane, LoadError, Sizes};
 use crate::desired::{Desired, Known, desired};
 use crate::health::Report;
@@ -171,9 +172,14 @@ fn start(options: Options, guard: Guard, flows: &Flows) -> Result<(Daemon, Inbox
     let (found, way_inbox) = mpsc::channel(1);
     let (censuses, census_inbox) = mpsc::channel(1);
     let (destinations, wanted) = watch_channel::channel(BTreeSet::new());
-    if let Some(flows) = plane.flows.take() {
-        sweep::start(flows, clock, censuses)?;
-    }
+    let timeouts = timeouts(flows);
+    let sweep = match plane.sweeper.take() {
+        Some(sweeper) => {
+            let orders = Orders { timeouts, ..Orders::default() };
+            Some(sweep::start(sweeper, clock, orders, censuses)?)
+        }
+        None => None,
+    };
     ways::start(wanted, found).map_err(RunError::Netlink)?;
     let now = SystemTime::now();
     let daemon = Daemon {
@@ -186,7 +192,7 @@ fn start(options: Options, guard: Guard, flows: &Flows) -> Result<(Daemon, Inbox
             flows: Flows::default(),
             services: Vec::new(),
         },
-        forwarding: Forwarding::new(plane),
+        forwarding: Forwarding::new(plane, sweep, timeouts),
         checks: Checks::new(reports),
         instances: Instances::new(guard, events),
         reloads: Reloads::new(options.config.display().to_string(), now),
@@ -303,6 +309,12 @@ impl Daemon {
             tracing::error!("the maps are not as they should be: {error}; trying again");
         }
     }
+}
+
+const fn timeouts(flows: &Flows) -> Timeouts {
+    let model::Timeouts { established, fin_wait, close_wait, time_wait, close, syn_recv, udp } =
+        flows.timeouts;
+    Timeouts { established, fin_wait, close_wait, time_wait, close, syn_recv, udp }
 }
 
 async fn until(time: Option<tokio::time::Instant>) {

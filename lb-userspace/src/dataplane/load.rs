@@ -16,11 +16,15 @@ use lb_common::service::{self, Members, QuicKey, Ranges, Service};
 use thiserror::Error;
 
 use super::Sizes;
+use super::flow_table::FlowTable;
+use super::flow_table::hops::Hops;
+use super::flow_table::load::Loads;
 use super::maps::{
-    Counters, Decap, Entries, Interfaces, Listeners, MapAccessError, MapOpenError, Reasons, Records, Retired,
+    self, Counters, Decap, Entries, Interfaces, Listeners, MapAccessError, MapOpenError, Reasons, Records, Retired,
     Seed, Sources, Stations, Tables, names, seed,
 };
 use super::object;
+use super::sweep::Sweeper;
 
 /// Layout of the pinned maps. A daemon adopts maps of its own layout only.
 const LAYOUT: &str = "v2";
@@ -86,6 +90,9 @@ pub struct DataPlane {
     pub quic: Entries<QuicKey, u32>,
     /// Service addresses that answer pings.
     pub addresses: Entries<Addr, u32>,
+    pub loads: Loads,
+    /// The flow tables; `None` once they were handed to the thread that sweeps them.
+    pub sweeper: Option<Sweeper>,
     pub counters: Counters,
     pub retired: Retired,
     pub reasons: Reasons,
@@ -134,7 +141,14 @@ impl DataPlane {
 
     fn open(mut ebpf: Ebpf, parts: Parts) -> Result<Self, LoadError> {
         let Parts { retired, links, sizes, seed, adopted } = parts;
+        let sweeper = Sweeper::new(
+            maps::map(&ebpf, names::FLOWS4, |fd| FlowTable::map(fd, sizes.sets4, seed))?,
+            maps::map(&ebpf, names::FLOWS6, |fd| FlowTable::map(fd, sizes.sets6, seed))?,
+            maps::map(&ebpf, names::HOPS, Hops::map)?,
+        );
         let mut plane = Self {
+            loads: maps::map(&ebpf, names::LOAD, Loads::map)?,
+            sweeper: Some(sweeper),
             sizes,
             seed,
             adopted,

@@ -6,7 +6,8 @@
 pub mod attach;
 mod batch;
 pub mod clock;
-mod expiry;
+pub mod expiry;
+pub mod flow_table;
 mod load;
 pub mod maps;
 pub mod object;

@@ -123,8 +123,6 @@ pub struct Outer {
     pub encapsulation: backend::Encapsulation,
     /// Host order; 0 without GUE.
     pub gue_port: u16,
-    /// IP protocol number of what follows the outer header.
-    pub protocol: u8,
     /// Network part of the source, and how many bits after it vary; `None`: the node's own address on the way.
     pub source: Option<(IpAddr, u8)>,
 }
@@ -240,7 +238,7 @@ fn backend(
         identity: identity(&service.name, family, protocol_number(service.protocol), backend.socket()),
         high,
         low,
-        outer: record::outer(service, backend.address, family),
+        outer: record::outer(service, backend.address),
     }
 }
 

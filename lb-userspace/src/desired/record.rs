@@ -12,10 +12,6 @@ use super::{Family, Outer};
 use crate::config::model::{self, Config, Encapsulation, Forward, ForwardingMethod, OnDown, Prefix};
 use crate::sched::Kind;
 
-const IPIP: u8 = 4;
-const UDP: u8 = 17;
-const IPV6: u8 = 41;
-
 /// The record but for tables and index of source addresses. `lists`: the service has sources that are allowed or denied.
 pub(super) fn record(
     config: &Config,
@@ -125,17 +121,16 @@ pub(super) fn always_moved(configured: &model::Service) -> bool {
 }
 
 /// `None` for a service that is no tunnel.
-pub(super) fn outer(configured: &model::Service, backend: IpAddr, family: Family) -> Option<Outer> {
+pub(super) fn outer(configured: &model::Service, backend: IpAddr) -> Option<Outer> {
     let Forward::Tunnel(tunnel) = &configured.forward else {
         return None;
     };
-    let (encapsulation, gue_port, protocol) = match (tunnel.encapsulation, family) {
-        (Encapsulation::Gue { port }, _) => (backend::Encapsulation::Gue, port, UDP),
-        (Encapsulation::Ip, Family::V4) => (backend::Encapsulation::Ip, 0, IPIP),
-        (Encapsulation::Ip, Family::V6) => (backend::Encapsulation::Ip, 0, IPV6),
+    let (encapsulation, gue_port) = match tunnel.encapsulation {
+        Encapsulation::Gue { port } => (backend::Encapsulation::Gue, port),
+        Encapsulation::Ip => (backend::Encapsulation::Ip, 0),
     };
     let prefix = if backend.is_ipv4() { tunnel.source.ipv4 } else { tunnel.source.ipv6 };
-    Some(Outer { encapsulation, gue_port, protocol, source: prefix.map(spread) })
+    Some(Outer { encapsulation, gue_port, source: prefix.map(spread) })
 }
 
 /// The network part of a prefix, and how many of its last bits vary: no more than a hash of the flow has.

@@ -105,7 +105,10 @@ fn carry_out(plane: &mut DataPlane, known: &mut KnownTables, steps: &[Step]) -> 
         return Ok(());
     };
     match step {
-        Step::ClearCounters(number) => plane.counters.clear(*number),
+        Step::ClearCounters(number) => {
+            plane.loads.reset(*number);
+            plane.counters.clear(*number)
+        }
         Step::WriteBackend(number, record) => plane.backends.write(*number, record),
         Step::WriteTable(..) => write_tables(plane, known, steps),
         Step::WriteMembers(number, members) => plane.members.write(*number, members),

@@ -75,5 +75,5 @@ fn hash<A: Address>(key: &MappedKey, by_source: bool) -> u32 {
         return source_hash(source);
     }
     let destination = A::from_mapped(key.destination);
-    flow_hash(&FlowKey { source, destination, ports: key.ports, protocol: key.protocol })
+    (flow_hash(&FlowKey { source, destination, ports: key.ports, protocol: key.protocol }) >> 32) as u32
 }

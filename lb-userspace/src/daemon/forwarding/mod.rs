@@ -2,6 +2,7 @@
 
 mod interfaces;
 mod leaving;
+mod orders;
 mod placed;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,22 +10,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use lb_common::counters::BackendCounters;
-use lb_common::service::{NO_TABLE, Scheduler};
+use lb_common::service::NO_TABLE;
 use thiserror::Error;
 
 use crate::config::model::Config;
 use crate::dataplane::DataPlane;
 use crate::dataplane::attach::Attached;
 use crate::dataplane::maps::MapAccessError;
-use crate::dataplane::sweep::Census;
+use crate::dataplane::expiry::Timeouts;
+use crate::dataplane::sweep::{Census, Handle};
 use crate::desired::{Desired, Family, Key, Way};
 use crate::net::next_hop::Unresolved;
 use crate::net::ways::Ways;
 use crate::reconcile::apply::{self, KnownTables};
-use crate::reconcile::expected::Expected;
 use crate::reconcile::plan::{self, Actual, Circumstances, Plan, PlanError, Step, TableCache};
 use crate::status::Traffic;
 use leaving::Leaving;
+use orders::Standing;
 use placed::Placed;
 
 /// How long connections that were opening when a pool changed are given to show their next packet: a SYN is repeated
@@ -54,6 +56,7 @@ pub(super) struct Forwarding {
     pub(super) known: KnownTables,
     cache: TableCache,
     ways: BTreeMap<IpAddr, Way>,
+    orders: Standing,
     leaving: Leaving,
     placed: Placed,
     /// When the table of a service changed last.
@@ -63,8 +66,9 @@ pub(super) struct Forwarding {
 }
 
 impl Forwarding {
-    pub(super) fn new(plane: DataPlane) -> Self {
+    pub(super) fn new(plane: DataPlane, sweep: Option<Handle>, timeouts: Timeouts) -> Self {
         Self {
+            orders: Standing::new(sweep, timeouts),
             plane,
             attached: BTreeMap::new(),
             actual: Actual::default(),
@@ -106,6 +110,9 @@ impl Forwarding {
                 self.turned.insert(*number, now);
             }
         }
+        if !plan.steps.is_empty() {
+            self.orders.renew();
+        }
         apply::apply(&mut self.plane, &mut self.known, &plan.steps)?;
         if !plan.steps.is_empty() {
             self.actual = apply::read(&mut self.plane, &mut self.known)?;
@@ -116,7 +123,12 @@ impl Forwarding {
         let wanted = desired.services.values().flat_map(|service| &service.backends);
         let wanted = self.with_draining(wanted.map(|backend| backend.address.ip()));
         self.ways.retain(|destination, _| wanted.contains(destination));
+        self.orders.give(&self.actual, &self.placed);
         Ok(())
+    }
+
+    pub(super) fn set_timeouts(&mut self, timeouts: Timeouts) {
+        self.orders.set_timeouts(timeouts);
     }
 
     /// Takes the numbers of a plan that is carried out, and forgets services that nothing carries any more.
@@ -191,16 +203,12 @@ impl Forwarding {
         if let Some(misplaced) = &census.misplaced {
             self.placed.count(misplaced);
         }
+        for number in self.actual.backends.keys() {
+            let active = census.active.get(number).copied().unwrap_or(0);
+            self.plane.loads.settle(*number, u32::try_from(active).unwrap_or(u32::MAX));
+        }
         self.expired += census.expired;
         self.census = census;
-    }
-
-    /// What flows should be looked for at, if any service waits for it.
-    pub(super) fn expected(&self) -> Option<Expected> {
-        let by_table = |number: u32| {
-            self.actual.services.get(&number).is_some_and(|record| Scheduler::is_hash(record.scheduler))
-        };
-        self.placed.is_waiting(by_table).then(|| Expected::of(&self.actual))
     }
 
     /// Whether a way changed. One that is lost is kept: health checks tell whether it still leads anywhere.

@@ -14,7 +14,7 @@ mod stations;
 mod tables;
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError};
@@ -56,13 +56,14 @@ pub(super) mod names {
     pub(crate) const REASONS: &str = "ek_reasons";
     pub(crate) const INTERFACES: &str = "ek_interfaces";
     pub(crate) const STATIONS: &str = "ek_stations";
+    pub(crate) const OWN: &str = "ek_own";
     pub(crate) const DECAP: &str = "ek_decap";
     /// Not in the object, as the one after: user space alone makes and uses them.
     pub(crate) const RETIRED: &str = "ek_retired";
     pub(crate) const SEED: &str = "ek_seed";
 
     /// Maps of the object that outlive the daemon: a restart goes on with the flows and counters of its predecessor.
-    pub(crate) const PINNED: [&str; 26] = [
+    pub(crate) const PINNED: [&str; 27] = [
         LISTENERS4,
         LISTENERS6,
         RANGES,
@@ -83,6 +84,7 @@ pub(super) mod names {
         REASONS,
         INTERFACES,
         STATIONS,
+        OWN,
         "ek_seen",
         "ek_turns",
         "ek_rates",
@@ -111,7 +113,7 @@ pub enum MapOpenError {
         #[source]
         source: PinError,
     },
-    #[error("cannot keep map `{name}` open: {source}")]
+    #[error("cannot keep map `{name}` open, or in memory: {source}")]
     Descriptor {
         name: &'static str,
         #[source]
@@ -141,6 +143,16 @@ fn descriptor(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, MapOpenError> 
         return Err(MapOpenError::Missing(name));
     };
     owned(data).map_err(|source| MapOpenError::Descriptor { name, source })
+}
+
+/// What `open` makes of a map's descriptor, for a map that is not wrapped.
+pub(super) fn map<T>(
+    ebpf: &Ebpf,
+    name: &'static str,
+    open: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+) -> Result<T, MapOpenError> {
+    let fd = descriptor(ebpf, name)?;
+    open(fd.as_fd()).map_err(|source| MapOpenError::Descriptor { name, source })
 }
 
 fn owned(data: &MapData) -> io::Result<OwnedFd> {

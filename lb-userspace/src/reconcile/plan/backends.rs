@@ -103,8 +103,7 @@ fn set_outer(record: &mut Backend, outer: &Outer, way: Option<&Way>) {
         record.tunnel_source = Addr::from(source);
         record.spread = spread;
         if record.address.is_v4() {
-            record.outer_sum =
-                outer_sum(outer.protocol, record.tunnel_source.v4(), record.address.v4());
+            record.outer_sum = outer_sum(record.tunnel_source.v4(), record.address.v4());
         }
     }
 }
