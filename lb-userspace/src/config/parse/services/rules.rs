@@ -23,7 +23,7 @@ pub(super) fn check(reader: &mut Reader<'_>, fields: &Fields<'_>, pool: &Pool<'_
         reader.mistake(&item.place(), "QUIC is UDP; write `protocol: udp`, or remove `quic`");
     }
     if let (Ok(Some(check)), Ok(backends)) = (parts.check, parts.backends) {
-        check_port(reader, fields, check, backends);
+        check_port(reader, fields, pool, check, backends);
     }
     if let (Ok(Forward::FullNat(fullnat)), Some(item)) = (parts.forward, fields.get("forward")) {
         source_families(reader, pool, &fullnat.sources, &item.place());
@@ -75,8 +75,16 @@ fn mss(reader: &mut Reader<'_>, fields: &Fields<'_>, pool: &Pool<'_>) {
 }
 
 /// A check needs a port to connect to.
-fn check_port(reader: &mut Reader<'_>, fields: &Fields<'_>, check: &Check, backends: &[(Backend, Place)]) {
-    if check.port.is_some() || backends.iter().all(|(backend, _)| backend.port.is_some()) {
+fn check_port(
+    reader: &mut Reader<'_>,
+    fields: &Fields<'_>,
+    pool: &Pool<'_>,
+    check: &Check,
+    backends: &[(Backend, Place)],
+) {
+    // Without them a backend does not know its port either.
+    let known = pool.method.is_some() && pool.listen.is_some();
+    if !known || check.port.is_some() || backends.iter().all(|(backend, _)| backend.port.is_some()) {
         return;
     }
     let kind = match check.kind {
