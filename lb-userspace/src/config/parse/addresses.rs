@@ -165,6 +165,13 @@ impl Reader<'_> {
 
     /// An address that lacks the port it needs.
     pub(super) fn no_port(&mut self, item: &Item<'_>, address: IpAddr, because: &str, port: u16) -> Reported {
+        if let Some(example) = unbracketed(item) {
+            let message = format!(
+                "`{address}` has no port, as all of it is an IPv6 address; write the address in brackets and the port \
+                 behind them, such as `{example}`"
+            );
+            return self.mistake(&item.place(), message);
+        }
         let (example, kind) = match address {
             IpAddr::V4(address) => (format!("{address}:{port}"), ""),
             IpAddr::V6(address) => (format!("\"[{address}]:{port}\""), ", an IPv6 address in brackets"),
@@ -209,6 +216,14 @@ fn split(text: &str) -> Result<(IpAddr, Option<&str>), String> {
     } else {
         Err(format!("`{written}` is not an address"))
     }
+}
+
+/// An IPv6 address whose end looks like a port, with brackets.
+fn unbracketed(item: &Item<'_>) -> Option<String> {
+    let Value::Text(text) = &item.node.value else { return None };
+    let (address, port) = text.rsplit_once(':')?;
+    let (address, port) = (address.parse::<Ipv6Addr>().ok()?, single_port(port).ok()?);
+    Some(format!("\"[{address}]:{port}\""))
 }
 
 /// `80`, `8000-8099` or `*`.

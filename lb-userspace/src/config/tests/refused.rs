@@ -303,6 +303,16 @@ fn text_that_is_not_yaml_is_shown_where_it_stops_being_yaml() {
         ("node: !secret a\n", "1:15: this is not YAML", "remove the tag"),
         ("node: a\n---\nnode: b\n", "3:1: a second document begins here", "remove the `---`"),
         ("node: *a\n", "1:7: this alias has no anchor", "`&name`"),
+        (
+            "listen: [2001:db8::1]:80\n",
+            "1:22: this is not YAML",
+            "is written in quotes: `\"[2001:db8::1]:80\"`",
+        ),
+        (
+            "- listen:\n  - [2001:db8::1]:8-9\n",
+            "2:18: this is not YAML",
+            "is written in quotes: `\"[2001:db8::1]:8-9\"`",
+        ),
         ("{", "1:1: this is not YAML", "brackets"),
     ] {
         let said = one(text);
