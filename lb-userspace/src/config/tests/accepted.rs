@@ -197,20 +197,39 @@ fn the_examples_that_are_shipped_are_right() {
     }
 }
 
+/// A block is the beginning of a file, more services, or alternatives for a key of a service, one on each line.
 #[test]
 fn the_examples_of_the_reference_are_right() {
+    const SERVICE: [&str; 4] = [
+        "name: s",
+        "listen: 192.0.2.1:80",
+        "forward: tunnel",
+        "backends: [{ address: 10.0.0.1, weight: 1 }]",
+    ];
     let reference = include_str!("../../../../docs/configuration.md");
-    let examples: Vec<&str> =
-        reference.split("```").filter_map(|block| block.strip_prefix("yaml\n")).collect();
-    let (checks, sections): (Vec<&str>, Vec<&str>) =
-        examples.iter().partition(|block| block.starts_with("check:"));
-    let config = read(&sections.concat()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    assert_eq!((config.interfaces.len(), config.vrrp.len(), config.services.len()), (2, 1, 1));
-    for check in checks.concat().lines() {
-        let text = format!(
-            "interfaces: [eth0]\nservices:\n- name: s\n  listen: 192.0.2.1:80\n  forward: nat\n  backends: [10.0.0.1:80]\n  \
-             {check}\n"
-        );
-        assert!(read(&text).is_ok(), "{check}");
+    let (mut sections, mut services, mut keys) = (String::new(), Vec::new(), Vec::new());
+    for block in reference.split("```").filter_map(|block| block.strip_prefix("yaml\n")) {
+        match block.split_once(':').unwrap().0 {
+            "interfaces" | "metrics" | "vrrp" | "flows" => sections.push_str(block),
+            "services" => services.push(block),
+            _ => keys.extend(block.lines()),
+        }
+    }
+    for services in &services {
+        let config = read(&format!("{sections}{services}")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert_eq!((config.interfaces.len(), config.vrrp.len(), config.services.len()), (2, 1, 1));
+    }
+    assert_eq!((services.len(), keys.len()), (3, 21));
+    for written in keys {
+        let key = written.split_once(':').unwrap().0;
+        let others = SERVICE.iter().copied().filter(|other| !other.starts_with(&format!("{key}:")));
+        let mut service: Vec<&str> = others.collect();
+        if key == "forward" {
+            service[1] = "listen: [192.0.2.1:80, \"[2001:db8::1]:80\"]";
+            service[2] = "backends: [10.0.0.1, \"fd00::1\"]";
+        }
+        service.push(written);
+        let text = format!("interfaces: [eth0]\nservices:\n- {}\n", service.join("\n  "));
+        assert!(read(&text).is_ok(), "{written}: {}", read(&text).unwrap_err());
     }
 }
