@@ -32,6 +32,8 @@ const EXAMPLE: &str = "10.0.0.11:8080";
 const DEFAULT_WEIGHT: u16 = 1;
 /// As many as the tables of flows can hold.
 const MAX_LIMIT: u32 = 1 << 24;
+/// Bytes of a QUIC server id.
+pub(super) const MAX_ID: u8 = 8;
 /// `overflow` looks at them in turn for every new flow.
 const MAX_OVERFLOW: usize = 60;
 
@@ -294,7 +296,8 @@ fn quic_id(reader: &mut Reader<'_>, item: &Item<'_>, pool: &Pool<'_>, own: &mut 
 
 /// Hexadecimal digits, two for each byte.
 fn bytes(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 || text.len() > 2 * 8 || !text.bytes().all(|digit| digit.is_ascii_hexdigit()) {
+    let digits = text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    if !digits || !text.len().is_multiple_of(2) || text.len() > 2 * usize::from(MAX_ID) {
         return None;
     }
     (0..text.len()).step_by(2).map(|at| u8::from_str_radix(text.get(at..at + 2)?, 16).ok()).collect()

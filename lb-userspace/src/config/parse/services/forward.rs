@@ -97,7 +97,6 @@ pub(super) fn method(fields: &Fields<'_>, forward: &Read<Forward>) -> Option<For
     }
     let item = fields.get("forward")?;
     match &item.node.value {
-        Value::Text(text) if text == "fullnat" => Some(ForwardingMethod::FullNat),
         Value::Map(entries) => match entries.as_slice() {
             [(key, _)] => {
                 let word =

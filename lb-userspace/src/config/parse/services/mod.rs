@@ -160,7 +160,7 @@ fn drain(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<Option<Duration>> {
 fn quic(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<Quic> {
     let fields = reader.fields(item, &QUIC)?;
     let id_length = reader.required(&fields, "id_length", "4", |reader, item| {
-        reader.integer(item, "the length of a server id in bytes", 1..=8)
+        reader.integer(item, "the length of a server id in bytes", 1..=backends::MAX_ID)
     })?;
     Ok(Quic { id_length })
 }
