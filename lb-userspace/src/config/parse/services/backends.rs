@@ -7,7 +7,6 @@ use crate::config::model::{
     Admin, Backend, ConnectionLimit, ForwardingMethod, Listen, Protocol, Quic, Scheduler,
 };
 use crate::config::parse::reader::{Item, Place, Read, Reader, Shape, Unique, describe};
-use crate::config::parse::suggest;
 use crate::config::parse::values::Choice;
 use crate::config::yaml::Value;
 
@@ -45,6 +44,7 @@ pub(super) struct Pool<'a> {
     pub(super) per_packet: bool,
     /// As written, the first one first.
     pub(super) listen: Option<&'a [(Listen, Place)]>,
+    pub(super) served: Option<listen::Served>,
     pub(super) quic: Option<Option<Quic>>,
 }
 
@@ -216,32 +216,24 @@ fn port(
     (address, written): (IpAddr, Option<u16>),
 ) -> Read<Option<u16>> {
     // What is wrong there says nothing of the port here.
-    let (Some(method), Some(listen)) = (pool.method, pool.listen) else { return Ok(written) };
-    let ports = || listen.iter().map(|(listen, _)| listen.ports);
+    let (Some(method), Some(served)) = (pool.method, &pool.served) else { return Ok(written) };
     let Some(port) = written else {
-        let first = ports().next().and_then(|ports| ports.single());
-        let only = first.filter(|first| ports().all(|ports| ports.single() == Some(*first)));
-        let keeps = !method.rewrites_port() || ports().any(|ports| ports.single().is_none());
-        return match only {
+        let keeps = !method.rewrites_port() || served.has_ranges();
+        return match served.only() {
             None if !keeps => {
                 Err(reader.no_port(item, address, ", and the service listens on several", 8080))
             }
-            _ => Ok(only),
+            only => Ok(only),
         };
     };
-    if method.rewrites_port() || ports().any(|ports| ports.contains(port)) {
+    if method.rewrites_port() || served.contains(port) {
         return Ok(written);
     }
-    let mut known: Vec<_> = ports().collect();
-    known.sort();
-    known.dedup();
-    let known: Vec<String> = known.iter().map(ToString::to_string).collect();
-    let known: Vec<&str> = known.iter().map(String::as_str).collect();
     let message = format!(
         "port {port} is not a port of this service; `{}` does not rewrite the port, so leave it out or write {}, or use \
          `forward: nat`",
         method.as_str(),
-        suggest::list(&known)
+        served.shown
     );
     Err(reader.mistake(&item.place(), message))
 }

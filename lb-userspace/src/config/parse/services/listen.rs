@@ -1,10 +1,11 @@
 //! `listen`: addresses and ports, each of them in one service.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use crate::config::model::{Listen, Ports, Protocol};
 use crate::config::parse::reader::{Item, Place, Read, Reader};
+use crate::config::parse::suggest;
 
 /// Of one address and protocol, all services together; a new flow is compared with each of them.
 const MAX_RANGES: usize = 16;
@@ -85,6 +86,41 @@ impl Address {
         }
         self.ranges.push((ports, place.line));
         Ok(())
+    }
+}
+
+/// The ports of one service, whatever the address: looked at for each of its backends.
+pub(super) struct Served {
+    singles: BTreeSet<u16>,
+    ranges: BTreeSet<Ports>,
+    /// As a message lists them.
+    pub(super) shown: String,
+}
+
+impl Served {
+    pub(super) fn new(listen: &[(Listen, Place)]) -> Self {
+        let ports = || listen.iter().map(|(listen, _)| listen.ports);
+        let singles: BTreeSet<u16> = ports().filter_map(Ports::single).collect();
+        let ranges: BTreeSet<Ports> = ports().filter(|ports| ports.single().is_none()).collect();
+        let words = singles.iter().map(ToString::to_string).chain(ranges.iter().map(ToString::to_string));
+        let words: Vec<String> = words.collect();
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let shown = suggest::list(&words);
+        Self { singles, ranges, shown }
+    }
+
+    /// The port, when there is only one.
+    pub(super) fn only(&self) -> Option<u16> {
+        let first = self.singles.first().filter(|_| self.singles.len() == 1 && self.ranges.is_empty());
+        first.copied()
+    }
+
+    pub(super) fn has_ranges(&self) -> bool {
+        !self.ranges.is_empty()
+    }
+
+    pub(super) fn contains(&self, port: u16) -> bool {
+        self.singles.contains(&port) || self.ranges.iter().any(|ports| ports.contains(port))
     }
 }
 

@@ -102,6 +102,7 @@ fn service(reader: &mut Reader<'_>, item: &Item<'_>, taken: &mut Taken) -> Read<
         scheduler: schedule::scheduler(&fields, &schedule),
         per_packet: schedule.per_packet(),
         listen: listen.as_ref().ok().map(Vec::as_slice),
+        served: listen.as_ref().ok().map(|listen| listen::Served::new(listen)),
         quic: quic.as_ref().ok().copied(),
     };
     let backends = reader.required(&fields, "backends", "[10.0.0.11:8080]", |reader, item| {
