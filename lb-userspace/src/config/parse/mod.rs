@@ -15,6 +15,7 @@ use std::net::SocketAddr;
 
 use reader::{Fields, Item, Read, Reader, Shape, Unique};
 use values::Choice;
+pub use values::parse_duration;
 
 use super::model::{Config, Interface, Metrics, XdpMode};
 use super::yaml::{self, Node, Value};

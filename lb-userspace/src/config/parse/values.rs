@@ -180,7 +180,7 @@ impl Reader<'_> {
 }
 
 /// A decimal number and a unit, exactly: `1.5s` is 1500 ms.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(unit_at);
     let nanos_per_unit: u128 = match unit {
