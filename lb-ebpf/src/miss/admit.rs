@@ -1,9 +1,7 @@
 //! Who may open a flow, and how many.
 
 use lb_common::reason::Reason;
-use lb_common::service::{
-    Bucket, DENY_OTHERS, LISTS, Rate, SOURCE_ALLOWED, SOURCE_DENIED, Service,
-};
+use lb_common::service::{Bucket, DENY_OTHERS, LISTS, Rate, SOURCE_ALLOWED, SOURCE_DENIED, Service};
 
 use super::choose::client;
 use crate::balance::now;

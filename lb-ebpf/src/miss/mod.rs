@@ -174,7 +174,10 @@ fn recall<A: Family>(packet: &Packet<A>, service: &Service, decision: &mut Decis
     if packet.is_bare_syn() && recall_flow(packet, decision) {
         return;
     }
-    if service.flags & MOVED == 0 && Scheduler::is_hash(service.scheduler) && service.method != Method::FullNat as u8 {
+    if service.flags & MOVED == 0
+        && Scheduler::is_hash(service.scheduler)
+        && service.method != Method::FullNat as u8
+    {
         return;
     }
     let Some(known) = half_open::get(&packet.key) else {
