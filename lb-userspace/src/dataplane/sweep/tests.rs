@@ -212,6 +212,7 @@ fn what_died_is_freed_after_a_grace_period_and_an_idle_table_waits_for_none() {
     assert_eq!(bench.used(), 1);
     bench.sweep(1);
     assert_eq!((bench.used(), bench.graces.load(SeqCst)), (0, 1));
+    assert!(bench.sweeper.ipv4.is_all_zeros());
 }
 
 #[test]
@@ -223,6 +224,7 @@ fn a_slot_that_nobody_fills_is_free_after_two_sweeps() {
     assert_eq!(bench.used(), 1);
     bench.sweep(2);
     assert_eq!(bench.used(), 0);
+    assert!(bench.sweeper.ipv4.is_all_zeros());
 }
 
 #[test]
