@@ -35,7 +35,7 @@ pub struct Backend {
     pub encapsulation: u8,
     /// UDP destination port of GUE, network order.
     pub gue_port: u16,
-    /// One's complement sum of the words of an outer IPv4 header that are the same for every packet, folded to 16 bits.
+    /// [`crate::checksum::outer_sum`] of an outer IPv4 header.
     pub outer_sum: u32,
     pub zero: [u32; 10],
 }
@@ -56,7 +56,7 @@ pub struct Backend {
     Immutable,
     KnownLayout,
 )]
-#[repr(C)]
+#[repr(C, align(4))]
 pub struct NextHop {
     pub destination: [u8; 6],
     pub source: [u8; 6],
@@ -71,19 +71,18 @@ pub struct NextHop {
 #[repr(C)]
 pub struct Hop {
     pub next: NextHop,
-    /// 0: free; [`HOP_CLAIMED`]; [`HOP_LIVE`].
-    pub state: u32,
     /// Jiffies when a flow was last given it.
     pub last_used: u32,
-    pub zero: u32,
+    /// 0: free; [`HOP_CLAIMED`]; [`HOP_LIVE`]. Somebody claims it by one compare-and-swap, fills it, and makes it live.
+    pub state: u64,
 }
 
-pub const HOP_CLAIMED: u32 = 1;
-pub const HOP_LIVE: u32 = 2;
+pub const HOP_CLAIMED: u64 = 1;
+pub const HOP_LIVE: u64 = 2;
 
 /// What the scheduler knows of a backend's load. Active flows are `counted + recent`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Load {
     /// Active flows by user space's last count.
     pub counted: u32,

@@ -42,8 +42,26 @@ pub fn checksum<const WORDS: usize>(words: [u32; WORDS]) -> u16 {
     !fold(sum)
 }
 
+/// One's complement sum, folded, of what is the same in every outer IPv4 header of a tunnel (RFC 2003 section 3.1): version and
+/// header length, "don't fragment", a time to live of 64, and both addresses, in network order. Type of service, length
+/// and protocol are not in it.
 #[inline(always)]
-const fn fold(mut sum: u64) -> u16 {
+#[must_use]
+pub fn outer_sum(source: u32, destination: u32) -> u32 {
+    let words = [
+        u32::from_ne_bytes([0x45, 0, 0, 0]),
+        u32::from_ne_bytes([0, 0, 0x40, 0]),
+        u32::from_ne_bytes([64, 0, 0, 0]),
+        source,
+        destination,
+    ];
+    u32::from(!checksum(words))
+}
+
+/// Folds a sum of words to 16 bits.
+#[inline(always)]
+#[must_use]
+pub const fn fold(mut sum: u64) -> u16 {
     sum = (sum & 0xffff_ffff) + (sum >> 32);
     sum = (sum & 0xffff) + (sum >> 16);
     sum = (sum & 0xffff) + (sum >> 16);

@@ -80,7 +80,7 @@ pub const WAYS: u32 = 8;
 
 /// One half of a flow. 32 bytes for IPv4, two of them a cache line; 64 bytes for IPv6.
 #[derive(Debug, Clone, Copy)]
-#[repr(C)]
+#[repr(C, align(8))]
 pub struct Slot<A: Address> {
     pub source: A,
     pub destination: A,

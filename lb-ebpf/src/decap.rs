@@ -32,7 +32,7 @@ fn inner(ctx: &XdpContext) -> Option<Ethernet> {
             && length >= 2 * size_of::<Ipv4>()
             && holds(ctx, size_of::<Ethernet>() + length)
             && (*inner).version_ihl >> 4 == 4
-            && decap::contains((*outer).destination);
+            && decap::contains((*outer).destination.0);
         ours.then(|| *ethernet)
     }
 }

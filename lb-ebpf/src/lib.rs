@@ -10,14 +10,20 @@
 //! code; what is rare, ICMP errors and answers, is in functions of their own, so that it takes no registers from the rest.
 
 #![no_std]
+#![feature(asm_experimental_arch)]
 
+mod atomic;
 pub mod balance;
 pub mod decap;
 mod forward;
+mod globals;
 mod icmp_error;
 mod maps;
 mod miss;
+mod outcome;
 mod packet;
+mod reset;
 pub mod tables;
 mod too_big;
 mod transmit;
+mod vlan;

@@ -3,7 +3,7 @@
 use aya_ebpf::programs::XdpContext;
 use lb_common::limits::TABLES_A_RUN;
 
-use crate::maps::maglev;
+use crate::maps::tables;
 use crate::packet::at;
 
 /// Takes a number from the first word of the packet, and writes over each byte of the packet whether the table of that
@@ -16,7 +16,7 @@ pub fn list(ctx: &XdpContext) -> Option<()> {
     unsafe {
         let first = *first;
         for offset in 0..TABLES_A_RUN {
-            (*out)[offset as usize] = u8::from(maglev::exists(first.wrapping_add(offset)));
+            (*out)[offset as usize] = u8::from(tables::exists(first.wrapping_add(offset)));
         }
     }
     Some(())

@@ -62,8 +62,8 @@ fn outer_header(ip: &Ipv4) -> [u32; 5] {
         u32::from_ne_bytes([0x45, 0, 0, length]),
         u32::from(u16::from_be(Ipv4::DONT_FRAGMENT)).to_be(),
         u32::from_ne_bytes([TTL, PROTOCOL_ICMP, 0, 0]),
-        ip.destination,
-        ip.source,
+        ip.destination.0,
+        ip.source.0,
     ];
     let [low, high] = checksum(words).to_ne_bytes();
     words[2] |= u32::from_ne_bytes([0, 0, low, high]);

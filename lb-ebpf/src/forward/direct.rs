@@ -1,12 +1,9 @@
 //! LVS-DR: the backend holds the service's address itself, so only the MAC addresses change.
 
-use lb_common::checksum::Update;
-
-use crate::forward::decrement_ttl;
-use crate::packet::Packet;
+use crate::packet::{Family, Packet};
 
 #[inline(always)]
-pub(super) fn rewrite(packet: &Packet) {
-    // SAFETY: `parse` compared the header with the end of the packet.
-    unsafe { decrement_ttl(packet.ip, Update::new((*packet.ip).checksum)) };
+pub(super) fn rewrite<A: Family>(packet: &Packet<A>) {
+    // SAFETY: parsing compared the header with the end of the packet.
+    unsafe { A::forwarded(packet.ip) };
 }

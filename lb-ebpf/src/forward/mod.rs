@@ -1,79 +1,86 @@
 //! Rewrites: one file a forwarding method.
 
 mod direct;
-mod nat;
+pub(crate) mod full_nat;
+pub(crate) mod nat;
 mod tunnel;
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::{Backend, RESOLVED};
-use lb_common::checksum::Update;
-use lb_common::flow::FlowValue;
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 
-use crate::packet::{Ipv4, Packet};
+use crate::maps::hops;
+use crate::packet::{Family, Packet};
+use crate::too_big;
 use crate::transmit::transmit;
 
-/// Client to backend. The packet is untouched if this fails.
+/// Client to backend, but for `fullnat`. The packet is untouched if this fails.
 #[inline(always)]
-pub(crate) fn to_backend(
+pub(crate) fn to_backend<A: Family>(
     ctx: &XdpContext,
-    packet: &Packet,
-    method: u8,
+    packet: &Packet<A>,
+    method: u32,
     backend: &Backend,
 ) -> Result<u32, Reason> {
-    check(packet, backend)?;
-    match Method::from_u8(method) {
-        Some(Method::Nat) => nat::rewrite_destination(ctx, packet, backend.address.v4(), backend.port),
-        Some(Method::Tunnel) => tunnel::encapsulate(ctx, packet, backend)?,
-        Some(Method::Direct) => direct::rewrite(packet),
-        None => return Err(Reason::Internal),
+    check(ctx, packet, backend, tunnel::overhead(method, backend))?;
+    match method {
+        Method::NAT => {
+            let port = port(backend, packet.key.ports.destination);
+            nat::rewrite_destination(ctx, packet, A::from_mapped(backend.address), port);
+        }
+        Method::TUNNEL => return tunnel::encapsulate(ctx, packet, backend),
+        Method::DIRECT => direct::rewrite(packet),
+        _ => return Err(Reason::Internal),
     }
-    transmit(ctx, &backend.next_hop)
+    transmit(ctx, &backend.next_hop, A::ETHERTYPE)
 }
 
 /// Backend to client, `nat`.
 #[inline(always)]
-pub(crate) fn to_client(ctx: &XdpContext, packet: &Packet, value: &FlowValue) -> Result<u32, Reason> {
-    check_ttl(packet)?;
-    nat::rewrite_source(ctx, packet, value.address, value.port);
-    transmit(ctx, &value.return_hop)
+pub(crate) fn to_client<A: Family>(
+    ctx: &XdpContext,
+    packet: &Packet<A>,
+    address: A,
+    port: u16,
+    hop: u32,
+) -> Result<u32, Reason> {
+    check_hops_left(packet)?;
+    let Some(hop) = hops::get(hop) else {
+        return Err(Reason::NoWayBack);
+    };
+    nat::rewrite_source(ctx, packet, address, port);
+    transmit(ctx, hop, A::ETHERTYPE)
 }
 
-/// Whether the packet can go on to the backend.
+/// The port that a packet to `port` has at the backend.
 #[inline(always)]
-pub(crate) fn check(packet: &Packet, backend: &Backend) -> Result<(), Reason> {
-    if backend.flags & RESOLVED == 0 { Err(Reason::NextHopUnresolved) } else { check_ttl(packet) }
+pub(crate) const fn port(backend: &Backend, port: u16) -> u16 {
+    if backend.port == 0 { port } else { backend.port }
 }
 
-/// A forwarder sends on no packet whose time to live would become 0 (RFC 1812 section 5.3.1).
+/// Whether the packet can go on to the backend, with `overhead` bytes in front.
 #[inline(always)]
-pub(crate) fn check_ttl(packet: &Packet) -> Result<(), Reason> {
-    // SAFETY: `parse` compared the header with the end of the packet.
-    if unsafe { (*packet.ip).ttl() } <= 1 { Err(Reason::TtlExceeded) } else { Ok(()) }
-}
-
-/// Puts one address of an IP header in another's place, by `set`, and counts the hop.
-///
-/// # Safety
-/// `ip` was compared with the end of the packet.
-#[inline(always)]
-pub(crate) unsafe fn readdress(ip: *mut Ipv4, old: u32, new: u32, set: impl FnOnce(*mut Ipv4)) {
-    set(ip);
-    // SAFETY: by the caller.
-    unsafe { decrement_ttl(ip, Update::new((*ip).checksum).u32(old, new)) };
-}
-
-/// Decrements the time to live; the header checksum takes that and whatever `update` already holds.
-///
-/// # Safety
-/// `ip` was compared with the end of the packet.
-#[inline(always)]
-unsafe fn decrement_ttl(ip: *mut Ipv4, update: Update) {
-    // SAFETY: by the caller.
-    unsafe {
-        let old = (*ip).ttl_protocol;
-        (*ip).ttl_protocol[0] = old[0] - 1;
-        (*ip).checksum = update.u16(u16::from_ne_bytes(old), u16::from_ne_bytes((*ip).ttl_protocol)).finish();
+pub(crate) fn check<A: Family>(
+    ctx: &XdpContext,
+    packet: &Packet<A>,
+    backend: &Backend,
+    overhead: u32,
+) -> Result<(), Reason> {
+    if backend.flags & RESOLVED == 0 {
+        return Err(Reason::NextHopUnresolved);
     }
+    check_hops_left(packet)?;
+    if packet.ip_length + overhead > u32::from(backend.mtu) {
+        let fits = u32::from(backend.mtu).saturating_sub(overhead);
+        return Err(if too_big::answer(ctx.ctx, fits) { Reason::FragmentationNeeded } else { Reason::TooBig });
+    }
+    Ok(())
+}
+
+/// A forwarder sends on no packet whose time to live would become 0 (RFC 1812 section 5.3.1, RFC 8200 section 3).
+#[inline(always)]
+pub(crate) fn check_hops_left<A: Family>(packet: &Packet<A>) -> Result<(), Reason> {
+    // SAFETY: parsing compared the header with the end of the packet.
+    if unsafe { A::hops_left(packet.ip) } <= 1 { Err(Reason::TtlExceeded) } else { Ok(()) }
 }

@@ -1,55 +1,176 @@
-//! IPv4 in IPv4 (RFC 2003): an outer header in front, the packet itself untouched but for its time to live.
+//! Tunnels: an outer header in front, the packet itself untouched but for its time to live. IP in IP of whatever families
+//! (RFC 2003, RFC 2473, RFC 4213), or in UDP (GUE variant 1, draft-ietf-intarea-gue-09 section 4), so that switches and
+//! network cards that know no tunnels spread it.
 
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
-use lb_common::backend::Backend;
-use lb_common::checksum::{Update, checksum};
+use lb_common::backend::{Backend, Encapsulation};
+use lb_common::checksum::fold;
 use lb_common::reason::Reason;
+use lb_common::service::Method;
 
-use crate::forward::decrement_ttl;
-use crate::packet::{Ethernet, Ipv4, PROTOCOL_IPIP, Packet, at};
-use crate::too_big;
+use crate::packet::{
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Family, Ipv4, Ipv6, PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_UDP, Packet,
+    Udp, at,
+};
+use crate::transmit::transmit;
 
 const TTL: u8 = 64;
-const OVERHEAD: u16 = size_of::<Ipv4>() as u16;
+const IPV4: u32 = size_of::<Ipv4>() as u32;
+const IPV6: u32 = size_of::<Ipv6>() as u32;
+const UDP: u32 = size_of::<Udp>() as u32;
 
+/// Bytes that a packet grows by.
 #[inline(always)]
-pub(super) fn encapsulate(ctx: &XdpContext, packet: &Packet, backend: &Backend) -> Result<(), Reason> {
-    if packet.ip_length > backend.mtu.saturating_sub(OVERHEAD) {
-        let fits = backend.mtu.saturating_sub(OVERHEAD);
-        let told = too_big::answer(ctx.ctx, u32::from(fits));
-        return Err(if told { Reason::FragmentationNeeded } else { Reason::TooBig });
+pub(super) fn overhead(method: u32, backend: &Backend) -> u32 {
+    if method != Method::TUNNEL {
+        return 0;
     }
-    // SAFETY: `parse` compared the header with the end of the packet.
-    let tos = unsafe {
-        decrement_ttl(packet.ip, Update::new((*packet.ip).checksum));
-        (*packet.ip).tos
+    let ip = if backend.address.is_v4() { IPV4 } else { IPV6 };
+    if backend.encapsulation == Encapsulation::Gue as u8 { ip + UDP } else { ip }
+}
+
+/// What is usual is inlined: IPv4 outside, and nothing between the two headers.
+#[inline(always)]
+pub(super) fn encapsulate<A: Family>(
+    ctx: &XdpContext,
+    packet: &Packet<A>,
+    backend: &Backend,
+) -> Result<u32, Reason> {
+    // SAFETY: parsing compared the header with the end of the packet.
+    let class = unsafe {
+        A::forwarded(packet.ip);
+        A::traffic_class(packet.ip)
     };
-    // SAFETY: the context is this program's own.
-    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -i32::from(OVERHEAD)) } != 0 {
-        return Err(Reason::NoHeadroom);
+    let inner = if A::IS_V4 { PROTOCOL_IPIP } else { PROTOCOL_IPV6 };
+    let vary = vary(packet);
+    if overhead(Method::TUNNEL, backend) != IPV4 {
+        let lengths = packet.ip_length << 16 | u32::from(class) << 8 | u32::from(inner);
+        return match other(ctx.ctx, core::ptr::from_ref(backend), lengths, vary) {
+            0 => Err(Reason::NoHeadroom),
+            ethertype => transmit(ctx, &backend.next_hop, ethertype as u16),
+        };
     }
+    grow(ctx, IPV4)?;
     let Some(outer) = at::<[u32; 5]>(ctx, size_of::<Ethernet>()) else {
         return Err(Reason::Internal);
     };
-    let header = outer_header(packet.ip_length + OVERHEAD, tos, backend);
+    let header = ipv4(packet.ip_length + IPV4, class, inner, backend, vary);
     // SAFETY: `at` compared the header with the new end of the packet.
     unsafe { *outer = header };
-    Ok(())
+    transmit(ctx, &backend.next_hop, ETHERTYPE_IPV4)
+}
+
+/// A number that is the same for all packets of a flow.
+#[inline(always)]
+fn vary<A: Family>(packet: &Packet<A>) -> u32 {
+    let source = packet.key.source.mapped().v4();
+    let product = (source ^ packet.key.ports.word()).wrapping_mul(0x9e37_79b1);
+    product ^ product >> 15
+}
+
+#[inline(always)]
+fn grow(ctx: &XdpContext, bytes: u32) -> Result<(), Reason> {
+    // SAFETY: the context is this program's own.
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(bytes as i32)) } != 0 { Err(Reason::NoHeadroom) } else { Ok(()) }
+}
+
+/// IPv6 outside, or UDP between. `packet` is its length, traffic class and protocol number in one word. Returns the ethertype,
+/// or 0 if there is no headroom. A function of its own: what is rarer must not cost the rest registers and stack.
+#[inline(never)]
+fn other(ctx: *mut xdp_md, backend: *const Backend, packet: u32, vary: u32) -> u32 {
+    let ctx = XdpContext::new(ctx);
+    // SAFETY: an element of an array stays readable.
+    let backend = unsafe { &*backend };
+    let (length, class, inner) = (packet >> 16, (packet >> 8) as u8, packet as u8);
+    let gue = backend.encapsulation == Encapsulation::Gue as u8;
+    let protocol = if gue { PROTOCOL_UDP } else { inner };
+    let length = if gue { length + UDP } else { length };
+    let Some(ethertype) = outer(&ctx, backend, length, class, protocol, vary) else {
+        return 0;
+    };
+    if gue {
+        let offset = if ethertype == ETHERTYPE_IPV4 { IPV4 } else { IPV6 };
+        let Some(udp) = at::<Udp>(&ctx, size_of::<Ethernet>() + offset as usize) else {
+            return 0;
+        };
+        // Any port of the dynamic range, the same for all packets of a flow. No checksum: the packet inside has its own,
+        // and a tunnel may leave it out over IPv6 too (RFC 6935 section 5).
+        let source = 0xc000 | vary as u16 >> 2;
+        // SAFETY: `at` compared the header with the end of the packet.
+        unsafe {
+            *udp = Udp {
+                source: source.to_be(),
+                destination: backend.gue_port,
+                length: (length as u16).to_be(),
+                checksum: 0,
+            };
+        }
+    }
+    u32::from(ethertype)
+}
+
+/// The outer IP header, with room for UDP behind it if that is the protocol.
+#[inline(always)]
+fn outer(
+    ctx: &XdpContext,
+    backend: &Backend,
+    length: u32,
+    class: u8,
+    protocol: u8,
+    vary: u32,
+) -> Option<u16> {
+    let udp = if protocol == PROTOCOL_UDP { UDP } else { 0 };
+    if backend.address.is_v4() {
+        grow(ctx, IPV4 + udp).ok()?;
+        let outer = at::<[u32; 5]>(ctx, size_of::<Ethernet>())?;
+        // SAFETY: `at` compared the header with the new end of the packet.
+        unsafe { *outer = ipv4(length + IPV4, class, protocol, backend, vary) };
+        return Some(ETHERTYPE_IPV4);
+    }
+    grow(ctx, IPV6 + udp).ok()?;
+    let outer = at::<Ipv6>(ctx, size_of::<Ethernet>())?;
+    let mut source = backend.tunnel_source.words();
+    source[3] |= varied(backend.spread, vary);
+    // SAFETY: `at` compared the header with the new end of the packet.
+    unsafe {
+        (*outer).version_class_label = (6_u32 << 28 | u32::from(class) << 20).to_be();
+        (*outer).payload_length = (length as u16).to_be();
+        (*outer).next_header = protocol;
+        (*outer).hop_limit = TTL;
+        (*outer).source = lb_common::addr::Addr::from_words(source);
+        (*outer).destination = backend.address;
+    }
+    Some(ETHERTYPE_IPV6)
+}
+
+/// The bits of an outer source address that vary by flow, in network order.
+#[inline(always)]
+fn varied(spread: u8, vary: u32) -> u32 {
+    let mask = if spread >= 32 { u32::MAX } else { (1 << (spread & 31)) - 1 };
+    (vary & mask).to_be()
 }
 
 /// Five words in network order: the type of service of the inner packet (RFC 2983, RFC 6040), no fragmentation, so that
 /// the identification may be 0 (RFC 6864 section 4.1).
 #[inline(always)]
-fn outer_header(length: u16, tos: u8, backend: &Backend) -> [u32; 5] {
-    let mut words = [
-        u32::from_be_bytes([0x45, tos, (length >> 8) as u8, length as u8]).to_be(),
+fn ipv4(length: u32, class: u8, protocol: u8, backend: &Backend, vary: u32) -> [u32; 5] {
+    let length = (length as u16).to_be_bytes();
+    let varied = varied(backend.spread, vary);
+    // The record has the sum of what is the same for every packet, and of no other protocol than its own.
+    let sum = backend.outer_sum
+        + u32::from(u16::from_ne_bytes([0, class]))
+        + u32::from(u16::from_ne_bytes(length))
+        + u32::from(u16::from_ne_bytes([0, protocol]))
+        + (varied & 0xffff)
+        + (varied >> 16);
+    let [low, high] = (!fold(u64::from(sum))).to_ne_bytes();
+    [
+        u32::from_ne_bytes([0x45, class, length[0], length[1]]),
         u32::from(u16::from_be(Ipv4::DONT_FRAGMENT)).to_be(),
-        u32::from_be_bytes([TTL, PROTOCOL_IPIP, 0, 0]).to_be(),
-        backend.tunnel_source.v4(),
+        u32::from_ne_bytes([TTL, protocol, low, high]),
+        backend.tunnel_source.v4() | varied,
         backend.address.v4(),
-    ];
-    let sum = u16::from_be(checksum(words));
-    words[2] |= u32::from(sum).to_be();
-    words
+    ]
 }

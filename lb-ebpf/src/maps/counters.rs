@@ -8,13 +8,26 @@ use lb_common::limits;
 #[btf_map(name = "ek_counters")]
 static COUNTERS: PerCpuArray<BackendCounters, { limits::BACKENDS as usize }> = PerCpuArray::new();
 
+/// A packet of a client.
 #[inline(always)]
-pub(crate) fn packet(backend: u32, bytes: usize) {
+pub(crate) fn packet(backend: u32, bytes: u32) {
     if let Some(counters) = COUNTERS.get_ptr_mut(backend) {
         // SAFETY: a per-CPU record, and XDP does not interrupt itself on one CPU.
         unsafe {
             (*counters).packets += 1;
-            (*counters).bytes += bytes as u64;
+            (*counters).bytes += u64::from(bytes);
+        }
+    }
+}
+
+/// A packet of the backend.
+#[inline(always)]
+pub(crate) fn reply(backend: u32, bytes: u32) {
+    if let Some(counters) = COUNTERS.get_ptr_mut(backend) {
+        // SAFETY: as above.
+        unsafe {
+            (*counters).reply_packets += 1;
+            (*counters).reply_bytes += u64::from(bytes);
         }
     }
 }

@@ -1,28 +1,51 @@
-//! Flows that have shown one packet of their client: what a flood can fill. The oldest make room.
+//! Flows that have shown one packet of their client and must be remembered: what a flood can fill. The oldest make room.
 
-use aya_ebpf::bindings::BPF_ANY;
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use aya_ebpf::btf_maps::LruHashMap;
 use aya_ebpf::macros::btf_map;
-use lb_common::flow::{FlowKey, FlowValue};
+use lb_common::addr::Address;
+use lb_common::flow::{FlowKey, HalfOpen, MappedKey};
 use lb_common::limits;
 
+use super::scratch;
+
 #[btf_map(name = "ek_half_open")]
-static HALF_OPEN: LruHashMap<FlowKey, FlowValue, { limits::HALF_OPEN as usize }> = LruHashMap::new();
+static HALF_OPEN: LruHashMap<MappedKey, HalfOpen, { limits::HALF_OPEN as usize }> = LruHashMap::new();
 
-/// A copy: the entry may be reused for another flow at any time.
+/// A half-open flow. The entry may be reused for another flow at any time; then what is read is a mixture of the two, and
+/// at worst one packet goes where it is not expected.
 #[inline(always)]
-pub(crate) fn get(key: &FlowKey) -> Option<FlowValue> {
-    // SAFETY: copied at once.
-    unsafe { HALF_OPEN.get(key).copied() }
+pub(crate) fn get<A: Address>(key: &FlowKey<A>) -> Option<&'static HalfOpen> {
+    let scratch = scratch::get()?;
+    // SAFETY: the record is this CPU's own; an element stays readable until this program ends.
+    unsafe {
+        (*scratch).key = key.mapped();
+        HALF_OPEN.get(&(*scratch).key)
+    }
+}
+
+/// Stores one. `false` if there is no room, or, for one that must be `new`, if the key is there already: of two
+/// CPUs, one gets it.
+#[inline(always)]
+pub(crate) fn insert<A: Address>(key: &FlowKey<A>, half: &HalfOpen, new: bool) -> bool {
+    let Some(scratch) = scratch::get() else {
+        return false;
+    };
+    let flags = if new { BPF_NOEXIST } else { BPF_ANY };
+    // SAFETY: the record is this CPU's own.
+    unsafe {
+        (*scratch).key = key.mapped();
+        HALF_OPEN.insert(&(*scratch).key, half, u64::from(flags)).is_ok()
+    }
 }
 
 #[inline(always)]
-pub(crate) fn insert(key: &FlowKey, value: &FlowValue) -> Result<(), i32> {
-    HALF_OPEN.insert(key, value, u64::from(BPF_ANY))
-}
-
-#[inline(always)]
-pub(crate) fn remove(key: &FlowKey) {
-    // Gone already is as good as removed.
-    let _ = HALF_OPEN.remove(key);
+pub(crate) fn remove<A: Address>(key: &FlowKey<A>) {
+    if let Some(scratch) = scratch::get() {
+        // SAFETY: the record is this CPU's own. Gone already is as good as removed.
+        unsafe {
+            (*scratch).key = key.mapped();
+            let _ = HALF_OPEN.remove(&(*scratch).key);
+        }
+    }
 }

@@ -8,8 +8,8 @@ use lb_common::reason::Reason;
 static REASONS: PerCpuArray<u64, { Reason::COUNT as usize }> = PerCpuArray::new();
 
 #[inline(always)]
-pub(crate) fn count(reason: Reason) {
-    if let Some(packets) = REASONS.get_ptr_mut(reason as u32) {
+pub(crate) fn count(reason: u32) {
+    if let Some(packets) = REASONS.get_ptr_mut(reason) {
         // SAFETY: a per-CPU record, and XDP does not interrupt itself on one CPU.
         unsafe { *packets += 1 };
     }

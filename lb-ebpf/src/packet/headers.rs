@@ -1,5 +1,7 @@
 //! Headers as they are on the wire; every field in network order.
 
+use lb_common::addr::{Addr, V4};
+
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Ethernet {
@@ -9,6 +11,10 @@ pub(crate) struct Ethernet {
 }
 
 pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
+pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
+/// 802.1Q, and the service tag of 802.1ad.
+pub(crate) const ETHERTYPE_VLAN: u16 = 0x8100_u16.to_be();
+pub(crate) const ETHERTYPE_SERVICE_VLAN: u16 = 0x88a8_u16.to_be();
 
 /// RFC 791 section 3.1, without options.
 #[repr(C)]
@@ -24,8 +30,8 @@ pub(crate) struct Ipv4 {
     /// Time to live and protocol, in one word for the checksum.
     pub(crate) ttl_protocol: [u8; 2],
     pub(crate) checksum: u16,
-    pub(crate) source: u32,
-    pub(crate) destination: u32,
+    pub(crate) source: V4,
+    pub(crate) destination: V4,
 }
 
 impl Ipv4 {
@@ -52,10 +58,37 @@ impl Ipv4 {
     }
 }
 
+/// RFC 8200 section 3, without extension headers.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Ipv6 {
+    /// Version, traffic class and flow label.
+    pub(crate) version_class_label: u32,
+    pub(crate) payload_length: u16,
+    pub(crate) next_header: u8,
+    pub(crate) hop_limit: u8,
+    pub(crate) source: Addr,
+    pub(crate) destination: Addr,
+}
+
+impl Ipv6 {
+    /// The first byte is the version and the upper half of the traffic class.
+    #[inline(always)]
+    pub(crate) const fn version(&self) -> u8 {
+        self.version_class_label.to_ne_bytes()[0] >> 4
+    }
+}
+
+pub(crate) const PROTOCOL_HOP_BY_HOP: u8 = 0;
 pub(crate) const PROTOCOL_ICMP: u8 = 1;
 pub(crate) const PROTOCOL_IPIP: u8 = 4;
 pub(crate) const PROTOCOL_TCP: u8 = 6;
 pub(crate) const PROTOCOL_UDP: u8 = 17;
+pub(crate) const PROTOCOL_IPV6: u8 = 41;
+pub(crate) const PROTOCOL_ROUTING: u8 = 43;
+pub(crate) const PROTOCOL_FRAGMENT: u8 = 44;
+pub(crate) const PROTOCOL_ICMPV6: u8 = 58;
+pub(crate) const PROTOCOL_DESTINATION_OPTIONS: u8 = 60;
 
 /// RFC 9293 section 3.1, without options.
 #[repr(C)]

@@ -4,14 +4,14 @@
 //! through the typed pointer although frames are not aligned: BPF on x86-64 and arm64 loads unaligned words in one
 //! instruction, and `read_unaligned` would make four of it.
 
+mod family;
 mod headers;
 mod parse;
 
 use aya_ebpf::programs::XdpContext;
-pub(crate) use headers::{
-    ETHERTYPE_IPV4, Ethernet, Icmp, Ipv4, PROTOCOL_ICMP, PROTOCOL_IPIP, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, Udp,
-};
-pub(crate) use parse::{Packet, parse};
+pub(crate) use family::Family;
+pub(crate) use headers::*;
+pub(crate) use parse::Packet;
 
 /// The `T` at `offset`, or `None` if the frame ends before its last byte.
 #[inline(always)]

@@ -1,35 +1,29 @@
 //! From a frame to the 5-tuple and pointers to its headers.
 
 use aya_ebpf::programs::XdpContext;
-use lb_common::flow::FlowKey;
+use lb_common::addr::{Addr, V4};
+use lb_common::flow::{FlowKey, Ports};
 use lb_common::reason::Reason;
 
-use super::{ETHERTYPE_IPV4, Ethernet, Ipv4, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, Udp, at, holds};
+use super::{Ethernet, Family, Ipv4, Ipv6, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, Udp, at, holds};
 
-/// A TCP or UDP packet over IPv4, whole and not a fragment.
+/// A TCP or UDP packet, whole and not a fragment.
 ///
 /// Pointers are fields of their own and never part of an enum: the compiler lays enums over each other, takes pointers
 /// apart to do so, and the verifier then no longer knows them.
-pub(crate) struct Packet {
+pub(crate) struct Packet<A: Family> {
     pub(crate) ethernet: *mut Ethernet,
-    pub(crate) ip: *mut Ipv4,
+    pub(crate) ip: *mut A::Header,
     /// A whole [`Tcp`] header, or a whole [`Udp`] header if `is_tcp` says no.
-    transport: *mut u8,
-    pub(crate) key: FlowKey,
+    pub(crate) transport: *mut u8,
+    pub(crate) key: FlowKey<A>,
     /// Bytes of the IP packet, by its header.
-    pub(crate) ip_length: u16,
+    pub(crate) ip_length: u32,
     /// TCP flags; 0 for UDP.
     pub(crate) tcp_flags: u8,
 }
 
-impl Packet {
-    /// An ICMP error, with the key of the flow that it is about.
-    #[inline(always)]
-    pub(crate) fn about(ethernet: *mut Ethernet, ip: *mut Ipv4, key: FlowKey, ip_length: u16) -> Self {
-        // Whoever has had a reply or a packet rejected is past the SYN.
-        Self { ethernet, ip, transport: ip.cast(), key, ip_length, tcp_flags: Tcp::ACK }
-    }
-
+impl<A: Family> Packet<A> {
     #[inline(always)]
     pub(crate) fn is_tcp(&self) -> bool {
         self.key.protocol == u32::from(PROTOCOL_TCP)
@@ -41,7 +35,7 @@ impl Packet {
         self.transport.cast()
     }
 
-    /// Only if not `is_tcp`.
+    /// Only if not `is_tcp`, but for the ports, which both headers begin with.
     #[inline(always)]
     pub(crate) fn udp(&self) -> *mut Udp {
         self.transport.cast()
@@ -49,8 +43,8 @@ impl Packet {
 
     /// Bytes of the frame without padding.
     #[inline(always)]
-    pub(crate) fn frame_length(&self) -> usize {
-        size_of::<Ethernet>() + self.ip_length as usize
+    pub(crate) fn frame_length(&self) -> u32 {
+        size_of::<Ethernet>() as u32 + self.ip_length
     }
 
     /// A SYN without ACK: somebody opens a connection, or pretends to.
@@ -60,20 +54,15 @@ impl Packet {
     }
 }
 
-/// `None` for what is the kernel's; `why` then says why.
 #[inline(always)]
-pub(crate) fn parse(ctx: &XdpContext, why: &mut Reason) -> Option<Packet> {
+pub(super) fn ipv4(ctx: &XdpContext, why: &mut Reason) -> Option<Packet<V4>> {
     *why = Reason::Malformed;
     let ethernet: *mut Ethernet = at(ctx, 0)?;
+    let ip: *mut Ipv4 = at(ctx, size_of::<Ethernet>())?;
     // SAFETY: `at` compared each header with the end of the packet.
     unsafe {
-        if (*ethernet).ethertype != ETHERTYPE_IPV4 {
-            *why = Reason::NotIpv4;
-            return None;
-        }
-        let ip: *mut Ipv4 = at(ctx, size_of::<Ethernet>())?;
         let header_length = (*ip).header_length();
-        let ip_length = u16::from_be((*ip).total_length);
+        let ip_length = u32::from(u16::from_be((*ip).total_length));
         if (*ip).version_ihl >> 4 != 4
             || header_length < size_of::<Ipv4>()
             || !holds(ctx, size_of::<Ethernet>() + ip_length as usize)
@@ -84,50 +73,84 @@ pub(crate) fn parse(ctx: &XdpContext, why: &mut Reason) -> Option<Packet> {
             *why = Reason::Fragment;
             return None;
         }
-        let offset = size_of::<Ethernet>() + header_length;
-        let payload = (ip_length as usize).checked_sub(header_length)?;
-        let protocol = (*ip).protocol();
-        let (transport, tcp_flags): (*mut u8, u8) = match protocol {
-            PROTOCOL_TCP => {
-                let tcp: *mut Tcp = at(ctx, offset)?;
-                let header = ((*tcp).offset >> 4) as usize * 4;
-                if header < size_of::<Tcp>() || payload < header {
-                    return None;
-                }
-                (tcp.cast(), (*tcp).flags)
-            }
-            PROTOCOL_UDP => {
-                let udp: *mut Udp = at(ctx, offset)?;
-                let length = u16::from_be((*udp).length) as usize;
-                if length < size_of::<Udp>() || payload < length {
-                    return None;
-                }
-                (udp.cast(), 0)
-            }
-            _ => {
-                *why = Reason::OtherProtocol;
-                return None;
-            }
+        let payload = ip_length.checked_sub(header_length as u32)?;
+        let key = FlowKey {
+            source: (*ip).source,
+            destination: (*ip).destination,
+            ports: Ports::default(),
+            protocol: u32::from((*ip).protocol()),
         };
-        let key = key(ip, transport, protocol);
-        Some(Packet { ethernet, ip, transport, key, ip_length, tcp_flags })
+        transport(ctx, Packet {
+            ethernet,
+            ip,
+            transport: ctx.data() as *mut u8,
+            key,
+            ip_length,
+            tcp_flags: 0,
+        }, size_of::<Ethernet>() + header_length, payload, why)
     }
 }
 
-/// The key, as the two words it is in the headers: the hash map reads it by words of four and of eight bytes, and the
-/// CPU forwards a store to a load only if the load lies within it.
-///
-/// # Safety
-/// Both headers were compared with the end of the packet.
 #[inline(always)]
-unsafe fn key(ip: *mut Ipv4, transport: *mut u8, protocol: u8) -> FlowKey {
-    // SAFETY: by the caller; both headers begin with the ports, source and destination.
-    let (addresses, ports) = unsafe { (*(&raw const (*ip).source).cast::<u64>(), *transport.cast::<u32>()) };
-    let second = if cfg!(target_endian = "big") {
-        u64::from(ports) << 32 | u64::from(protocol)
-    } else {
-        u64::from(protocol) << 32 | u64::from(ports)
-    };
-    // SAFETY: both are 16 bytes, any of which make a key.
-    unsafe { core::mem::transmute([addresses, second]) }
+pub(super) fn ipv6(ctx: &XdpContext, why: &mut Reason) -> Option<Packet<Addr>> {
+    *why = Reason::Malformed;
+    let ethernet: *mut Ethernet = at(ctx, 0)?;
+    let ip: *mut Ipv6 = at(ctx, size_of::<Ethernet>())?;
+    // SAFETY: `at` compared each header with the end of the packet.
+    unsafe {
+        let payload = u32::from(u16::from_be((*ip).payload_length));
+        let ip_length = size_of::<Ipv6>() as u32 + payload;
+        if (*ip).version() != 6 || !holds(ctx, size_of::<Ethernet>() + ip_length as usize) {
+            return None;
+        }
+        let key = FlowKey {
+            source: (*ip).source,
+            destination: (*ip).destination,
+            ports: Ports::default(),
+            protocol: u32::from((*ip).next_header),
+        };
+        transport(ctx, Packet {
+            ethernet,
+            ip,
+            transport: ctx.data() as *mut u8,
+            key,
+            ip_length,
+            tcp_flags: 0,
+        }, size_of::<Ethernet>() + size_of::<Ipv6>(), payload, why)
+    }
+}
+
+/// Adds the transport header, of which `payload` bytes follow the IP header at `offset`.
+#[inline(always)]
+fn transport<A: Family>(
+    ctx: &XdpContext,
+    mut packet: Packet<A>,
+    offset: usize,
+    payload: u32,
+    why: &mut Reason,
+) -> Option<Packet<A>> {
+    // SAFETY: `at` compares each header with the end of the packet.
+    unsafe {
+        if packet.key.protocol == u32::from(PROTOCOL_TCP) {
+            let tcp: *mut Tcp = at(ctx, offset)?;
+            let header = u32::from((*tcp).offset >> 4) * 4;
+            if header < size_of::<Tcp>() as u32 || payload < header {
+                return None;
+            }
+            packet.tcp_flags = (*tcp).flags;
+            packet.transport = tcp.cast();
+        } else if packet.key.protocol == u32::from(PROTOCOL_UDP) {
+            let udp: *mut Udp = at(ctx, offset)?;
+            let length = u32::from(u16::from_be((*udp).length));
+            if length < size_of::<Udp>() as u32 || payload < length {
+                return None;
+            }
+            packet.transport = udp.cast();
+        } else {
+            *why = Reason::OtherProtocol;
+            return None;
+        }
+        packet.key.ports = Ports::from_word(*packet.transport.cast::<u32>());
+    }
+    Some(packet)
 }

@@ -3,8 +3,8 @@
 use std::io;
 use std::mem::offset_of;
 use std::os::fd::BorrowedFd;
-use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
 use lb_common::backend::{HOP_CLAIMED, HOP_LIVE, Hop};
 use lb_common::limits;
@@ -12,10 +12,13 @@ use lb_common::limits;
 use super::memory::Memory;
 
 const WORDS: usize = size_of::<Hop>() / 4;
-const STATE: usize = offset_of!(Hop, state) / 4;
 const LAST_USED: usize = offset_of!(Hop, last_used) / 4;
+/// Words before the state.
+const REST: usize = offset_of!(Hop, state) / 4;
+const DOUBLES: usize = size_of::<Hop>() / 8;
+const STATE: usize = offset_of!(Hop, state) / 8;
 
-/// The map of return hops.
+/// The map of return hops. Their states are reached as the double words they are, the rest as words.
 pub struct Hops(Memory);
 
 impl Hops {
@@ -27,52 +30,52 @@ impl Hops {
 
     /// Numbers of the hops in use, each with the jiffies when a flow was last given it.
     pub fn live(&self) -> impl Iterator<Item = (u32, u32)> {
-        let hops = (0..).zip(self.0.words().chunks_exact(WORDS));
-        let live = hops.filter(|(_, words)| words[STATE].load(Acquire) == HOP_LIVE);
-        live.map(|(number, words)| (number, words[LAST_USED].load(Relaxed)))
+        (0..limits::HOPS).filter_map(|number| {
+            let (state, words) = self.hop(number)?;
+            (state.load(Acquire) == HOP_LIVE).then_some((number, words[LAST_USED].load(Relaxed)))
+        })
     }
 
     /// Takes a hop out of use for a while, in which no flow is given it: a claimed hop is nobody's.
     pub(in crate::dataplane) fn withdraw(&self, number: u32) -> bool {
-        self.words(number).is_some_and(|words| {
-            words[STATE].compare_exchange(HOP_LIVE, HOP_CLAIMED, AcqRel, Relaxed).is_ok()
-        })
+        self.hop(number)
+            .is_some_and(|(state, _)| state.compare_exchange(HOP_LIVE, HOP_CLAIMED, AcqRel, Relaxed).is_ok())
     }
 
     /// A grace period after [`Self::withdraw`]: frees the hop, or puts it back in use if a program gave it to a flow after
     /// `last_used`, when it was thought to be no flow's. Whether it was freed.
     pub(in crate::dataplane) fn finish(&self, number: u32, last_used: u32) -> bool {
-        let Some(words) = self.words(number) else {
+        let Some((state, words)) = self.hop(number) else {
             return false;
         };
         if words[LAST_USED].load(Relaxed) != last_used {
-            words[STATE].store(HOP_LIVE, Release);
+            state.store(HOP_LIVE, Release);
             return false;
         }
-        for (at, word) in words.iter().enumerate() {
-            if at != STATE {
-                word.store(0, Relaxed);
-            }
+        for word in words {
+            word.store(0, Relaxed);
         }
-        words[STATE].store(0, Release);
+        state.store(0, Release);
         true
     }
 
-    fn words(&self, number: u32) -> Option<&[AtomicU32]> {
-        let first = number as usize * WORDS;
-        self.0.words().get(first..first + WORDS)
+    /// The state of a hop, and what is before it.
+    fn hop(&self, number: u32) -> Option<(&AtomicU64, &[AtomicU32])> {
+        let number = number as usize;
+        let state = self.0.doubles().get(number * DOUBLES + STATE)?;
+        Some((state, self.0.words().get(number * WORDS..number * WORDS + REST)?))
     }
 
     #[cfg(test)]
     pub(in crate::dataplane) fn put(&self, number: u32, last_used: u32) {
-        let words = self.words(number).unwrap();
+        let (state, words) = self.hop(number).unwrap();
         words[0].store(number, Relaxed);
         words[LAST_USED].store(last_used, Relaxed);
-        words[STATE].store(HOP_LIVE, Release);
+        state.store(HOP_LIVE, Release);
     }
 
     #[cfg(test)]
     pub(in crate::dataplane) fn use_at(&self, number: u32, jiffies: u32) {
-        self.words(number).unwrap()[LAST_USED].store(jiffies, Relaxed);
+        self.hop(number).unwrap().1[LAST_USED].store(jiffies, Relaxed);
     }
 }

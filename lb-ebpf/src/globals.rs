@@ -1,0 +1,40 @@
+//! What user space tells the program before it loads it; constants to the verifier.
+
+/// Secret part of the hash that places flows.
+#[unsafe(no_mangle)]
+static FLOW_SEED: u64 = 0;
+
+/// Sets of the flow tables, less one.
+#[unsafe(no_mangle)]
+static SETS4_MASK: u32 = lb_common::limits::SETS4 - 1;
+
+#[unsafe(no_mangle)]
+static SETS6_MASK: u32 = lb_common::limits::SETS6 - 1;
+
+/// [`lb_common::flow::WAYS`], which the compiler would unroll loops by: what is rare had better be small.
+#[unsafe(no_mangle)]
+static WAYS: u32 = lb_common::flow::WAYS;
+
+#[inline(always)]
+pub(crate) fn ways() -> u32 {
+    // SAFETY: as below.
+    unsafe { core::ptr::read_volatile(&raw const WAYS) }
+}
+
+#[inline(always)]
+pub(crate) fn flow_seed() -> u64 {
+    // SAFETY: it is initialized; volatile, for the compiler must not believe the value it sees.
+    unsafe { core::ptr::read_volatile(&raw const FLOW_SEED) }
+}
+
+#[inline(always)]
+pub(crate) fn sets4_mask() -> u32 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const SETS4_MASK) }
+}
+
+#[inline(always)]
+pub(crate) fn sets6_mask() -> u32 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const SETS6_MASK) }
+}

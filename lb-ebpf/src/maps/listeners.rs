@@ -1,0 +1,49 @@
+//! Listen addresses of services. Written by user space only.
+
+use aya_ebpf::btf_maps::{Array, HashMap};
+use aya_ebpf::macros::btf_map;
+use lb_common::addr::{Addr, V4};
+use lb_common::limits;
+use lb_common::service::{Listener, ListenerKey4, ListenerKey6, RANGES, Ranges};
+
+#[btf_map(name = "ek_listeners4")]
+static LISTENERS4: HashMap<ListenerKey4, Listener, { limits::LISTENERS as usize }> = HashMap::new();
+
+#[btf_map(name = "ek_listeners6")]
+static LISTENERS6: HashMap<ListenerKey6, Listener, { limits::LISTENERS as usize }> = HashMap::new();
+
+#[btf_map(name = "ek_ranges")]
+static RANGED: Array<Ranges, { limits::RANGED as usize }> = Array::new();
+
+/// No service listens there.
+pub(crate) const NONE: u32 = u32::MAX;
+
+#[inline(always)]
+pub(crate) fn exact4(address: V4, port: u16, protocol: u8) -> u32 {
+    let key = ListenerKey4 { address, port, protocol, zero: 0 };
+    // SAFETY: copied at once; the kernel frees a replaced element only after this program has ended.
+    unsafe { LISTENERS4.get(key).map_or(NONE, |listener| listener.number) }
+}
+
+#[inline(always)]
+pub(crate) fn exact6(address: Addr, port: u16, protocol: u8) -> u32 {
+    let key = ListenerKey6 { address, port, protocol, zero: 0 };
+    // SAFETY: as above.
+    unsafe { LISTENERS6.get(key).map_or(NONE, |listener| listener.number) }
+}
+
+/// The service with this port, in network order, in a range of the record.
+#[inline(always)]
+pub(crate) fn in_ranges(record: u32, port: u16) -> u32 {
+    let port = u16::from_be(port);
+    let Some(ranges) = RANGED.get(record) else {
+        return NONE;
+    };
+    for at in 0..RANGES {
+        let range = &ranges.ranges[at];
+        if range.first <= port && port <= range.last {
+            return range.service;
+        }
+    }
+    NONE
+}

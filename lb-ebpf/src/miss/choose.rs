@@ -1,0 +1,245 @@
+//! The scheduler's choice.
+
+use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
+use lb_common::backend::SERVING;
+use lb_common::hash::{source_hash, table_entry};
+use lb_common::limits::TABLE_ENTRIES;
+use lb_common::reason::Reason;
+use lb_common::service::{
+    CAPPED, ClientKey, FEW, MEMBERS, NO_TABLE, Persistent, Scheduler, Service,
+};
+
+use super::is_turning;
+use super::store::Decision;
+use crate::balance::now;
+use crate::maps::{backends, load, members, persistent, tables, turns};
+use crate::packet::{Family, Packet};
+
+/// A number that the map of backends does not have. Numbers and no pointers: what the compiler merges from several
+/// branches, the verifier must still know.
+pub(crate) const NO_BACKEND: u32 = u32::MAX;
+
+/// Entries that are tried for a backend that is not full.
+const TRIES: u32 = 8;
+
+#[inline(always)]
+pub(super) fn choose<A: Family>(
+    packet: &Packet<A>,
+    number: u32,
+    service: &Service,
+    decision: &mut Decision,
+) -> Result<(), Reason> {
+    decision.backend = if service.persistence != 0 {
+        persistent(packet.key.source, number, service)
+    } else {
+        NO_BACKEND
+    };
+    if decision.backend == NO_BACKEND {
+        scheduled(packet, number, service, decision);
+        if decision.backend == NO_BACKEND {
+            return Err(Reason::NoBackend);
+        }
+    }
+    if service.flags & CAPPED != 0 {
+        decision.backend = uncapped(service, decision);
+        if decision.backend == NO_BACKEND {
+            return Err(Reason::BackendLimit);
+        }
+        decision.remember = true;
+    }
+    if service.persistence != 0 {
+        persist(packet.key.source, number, service, decision.backend);
+    }
+    if !Scheduler::is_hash(service.scheduler) {
+        decision.remember = true;
+        load::add(decision.backend, 1);
+    } else if service.flags & CAPPED != 0 {
+        load::add(decision.backend, 1);
+    }
+    Ok(())
+}
+
+#[inline(always)]
+fn scheduled<A: Family>(packet: &Packet<A>, number: u32, service: &Service, decision: &mut Decision) {
+    if Scheduler::is_hash(service.scheduler) {
+        let midway = packet.is_tcp() && !packet.is_bare_syn();
+        let hash = if service.scheduler == Scheduler::Flow as u8 {
+            (decision.hash >> 32) as u32
+        } else {
+            source_hash(packet.key.source)
+        };
+        decision.entry = table_entry(hash);
+        let (backend, moves) = by_table(service, decision.entry, midway);
+        decision.backend = backend;
+        decision.remember = moves;
+        return;
+    }
+    if service.scheduler == Scheduler::LeastConnections as u8 {
+        decision.backend = least_loaded(number, service);
+        return;
+    }
+    if service.scheduler == Scheduler::Overflow as u8 {
+        decision.backend = first_not_full(number);
+        return;
+    }
+    decision.entry = if service.scheduler == Scheduler::Turn as u8 {
+        turns::next(number) % TABLE_ENTRIES
+    } else {
+        table_entry(random())
+    };
+    decision.backend = pick(service.table, decision.entry);
+}
+
+/// The backend at an entry, and whether the table in force and the one before disagree about it. A connection that is
+/// `midway` goes by the one before.
+#[inline(always)]
+pub(super) fn by_table(service: &Service, entry: u32, midway: bool) -> (u32, bool) {
+    let current = pick(service.table, entry);
+    if !is_turning(service) {
+        return (current, false);
+    }
+    let previous = pick(service.previous, entry);
+    let backend = if midway && previous != NO_BACKEND { previous } else { current };
+    (backend, current != previous)
+}
+
+#[inline(always)]
+fn pick(table: u32, entry: u32) -> u32 {
+    if table == NO_TABLE {
+        return NO_BACKEND;
+    }
+    match tables::get(table, entry) {
+        Some(number) if serves(number) => number,
+        _ => NO_BACKEND,
+    }
+}
+
+#[inline(always)]
+fn serves(number: u32) -> bool {
+    backends::get(number).is_some_and(|backend| backend.flags & SERVING != 0)
+}
+
+#[inline(always)]
+fn is_full(number: u32) -> bool {
+    backends::get(number).is_none_or(|backend| load::is_full(number, backend))
+}
+
+#[inline(always)]
+fn random() -> u32 {
+    // SAFETY: the helper only hands out a number.
+    unsafe { bpf_get_prandom_u32() }
+}
+
+/// The chosen backend, or one of the next entries if it is full.
+#[inline(always)]
+fn uncapped(service: &Service, decision: &Decision) -> u32 {
+    if !is_full(decision.backend) {
+        return decision.backend;
+    }
+    let mut entry = decision.entry;
+    for _ in 0..TRIES {
+        // Far apart, for neighbours in a table of turns are neighbours in time; the number of entries is prime.
+        entry = (entry + 40_503) % TABLE_ENTRIES;
+        let number = pick(service.table, entry);
+        if number != NO_BACKEND && !is_full(number) {
+            return number;
+        }
+    }
+    NO_BACKEND
+}
+
+/// The least loaded for its weight: of all, if they are few; of two at random otherwise, which is nearly as good
+/// (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001). Two at random from the service's table,
+/// which has each as often as its weight says, are compared without their weights.
+#[inline(always)]
+fn least_loaded(number: u32, service: &Service) -> u32 {
+    let Some(members) = members::get(number) else {
+        return NO_BACKEND;
+    };
+    if members.count == 0 || members.count > FEW {
+        let (a, b) = (pick(service.table, table_entry(random())), pick(service.table, table_entry(random())));
+        if a == NO_BACKEND || b == NO_BACKEND {
+            return if a == NO_BACKEND { b } else { a };
+        }
+        return lighter(a, b);
+    }
+    let mut best = NO_BACKEND;
+    for at in 0..FEW as usize {
+        if at >= members.count as usize {
+            break;
+        }
+        let other = u32::from(members.backends[at]);
+        best = if best == NO_BACKEND || !serves(best) {
+            other
+        } else if serves(other) {
+            lighter(best, other)
+        } else {
+            best
+        };
+    }
+    if best != NO_BACKEND && serves(best) { best } else { NO_BACKEND }
+}
+
+/// The one with fewer flows for its weight, the flow that is coming counted in; the first if they are equal.
+#[inline(always)]
+fn lighter(a: u32, b: u32) -> u32 {
+    let (Some(first), Some(second)) = (backends::get(a), backends::get(b)) else {
+        return a;
+    };
+    let first_load = (u64::from(load::active(a)) + 1) * u64::from(second.weight);
+    let second_load = (u64::from(load::active(b)) + 1) * u64::from(first.weight);
+    if second_load < first_load { b } else { a }
+}
+
+/// The first in the order of the configuration that takes another flow; the last one has no limit.
+#[inline(always)]
+fn first_not_full(number: u32) -> u32 {
+    let Some(members) = members::get(number) else {
+        return NO_BACKEND;
+    };
+    for at in 0..MEMBERS {
+        if at >= members.count as usize {
+            break;
+        }
+        let backend = u32::from(members.backends[at]);
+        if serves(backend) && !is_full(backend) {
+            return backend;
+        }
+    }
+    NO_BACKEND
+}
+
+/// The source, as far as persistence and limits tell sources apart.
+#[inline(always)]
+pub(super) fn client<A: Family>(source: A, service: u32, prefix: u8) -> ClientKey {
+    let mut words = source.mapped().words();
+    let mut left = u32::from(prefix);
+    for word in &mut words {
+        let bits = if left >= 32 { 32 } else { left };
+        let mask = if bits == 0 { 0 } else { u32::MAX << ((32 - bits) & 31) };
+        *word &= mask.to_be();
+        left -= bits;
+    }
+    ClientKey { address: lb_common::addr::Addr::from_words(words), service }
+}
+
+#[inline(always)]
+fn persistent<A: Family>(source: A, number: u32, service: &Service) -> u32 {
+    let Some(known) = persistent::get(&client(source, number, service.persistence_prefix)) else {
+        return NO_BACKEND;
+    };
+    let fresh = now().wrapping_sub(known.last) < service.persistence;
+    let same = backends::get(known.backend)
+        .is_some_and(|backend| backend.flags & SERVING != 0 && backend.identity == known.identity);
+    // One that takes no new flows keeps its sources no longer.
+    let takes = backends::get(known.backend).is_some_and(|backend| backend.weight != 0);
+    if fresh && same && takes { known.backend } else { NO_BACKEND }
+}
+
+#[inline(always)]
+fn persist<A: Family>(source: A, number: u32, service: &Service, backend: u32) {
+    if let Some(record) = backends::get(backend) {
+        let value = Persistent { backend, identity: record.identity, last: now() };
+        persistent::insert(&client(source, number, service.persistence_prefix), &value);
+    }
+}
