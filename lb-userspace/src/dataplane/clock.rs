@@ -51,6 +51,12 @@ impl Clock {
         Self { jiffies_per_second, origin: last }
     }
 
+    /// Jiffies a second: the kernel's `CONFIG_HZ`.
+    #[must_use]
+    pub const fn hz(&self) -> u32 {
+        self.jiffies_per_second as u32
+    }
+
     /// The low 32 bits of jiffies at a time of `CLOCK_MONOTONIC`: jiffies follow that clock
     /// (`tick_do_update_jiffies64` in kernel/time/tick-sched.c).
     #[must_use]

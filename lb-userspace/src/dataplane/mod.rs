@@ -12,7 +12,9 @@ mod load;
 pub mod maps;
 pub mod object;
 pub mod packet;
+mod sizes;
 pub mod sweep;
 mod tables;
 
 pub use load::{DataPlane, LoadError};
+pub use sizes::Sizes;
