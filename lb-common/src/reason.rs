@@ -121,11 +121,13 @@ reasons! {
 
 impl Reason {
     pub const COUNT: u32 = Self::ALL.len() as u32;
+    /// From here on, packets are dropped.
+    pub const FIRST_DROP: u32 = Self::NoBackend as u32;
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Reason;
+    use super::{Reason, Verdict};
 
     #[test]
     fn every_reason_is_its_own_index_and_has_a_name_of_its_own() {
@@ -133,6 +135,7 @@ mod tests {
         assert_eq!(names.len(), Reason::ALL.len());
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
+            assert_eq!(reason.verdict() == Verdict::Drop, *reason as u32 >= Reason::FIRST_DROP);
         }
     }
 }

@@ -4,18 +4,19 @@ use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_jiffies64, bpf_ktime_get_ns};
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::error;
-use lb_common::addr::{Addr, Address, V4};
+use lb_common::addr::{Addr, V4};
 use lb_common::backend::{Backend, NextHop, SERVING};
 use lb_common::flow::{self, FlowKey, Ports, REPLY, SEEN_FIN, SEEN_RST, Slot};
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 
-use crate::maps::{backends, counters, flows, hops, load, reasons, stations};
+use crate::maps::{backends, counters, flows, hops, load, reasons, scratch, stations};
 use crate::outcome::Outcome;
 use crate::packet::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet, Family, Packet, Tcp, at,
 };
-use crate::{forward, icmp_error, miss, vlan};
+use crate::miss::{self, Answer};
+use crate::{forward, icmp_error, reset, vlan};
 
 /// Runs one packet through; returns the XDP action and counts the reason.
 #[inline(always)]
@@ -24,16 +25,66 @@ pub fn run(ctx: &XdpContext) -> u32 {
         return conclude(ctx, Outcome::because(Reason::Malformed), 0);
     };
     if ethertype == ETHERTYPE_IPV4 {
-        return conclude(ctx, Outcome::from_word(ipv4(ctx.ctx, 0)), 0);
+        return conclude(ctx, ipv4(ctx, 0), 0);
     }
     let tagged = ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_SERVICE_VLAN;
     let tags = if tagged { vlan::strip(ctx.ctx) } else { 0 };
     let outcome = match self::ethertype(ctx) {
-        Some(ETHERTYPE_IPV4) => ipv4(ctx.ctx, tags as u32),
-        Some(ETHERTYPE_IPV6) => ipv6(ctx.ctx, tags as u32),
-        _ => Outcome::because(Reason::NotIp).word(),
+        Some(ETHERTYPE_IPV4) => ipv4(ctx, tags as u32),
+        Some(ETHERTYPE_IPV6) => ipv6(ctx, tags as u32),
+        _ => Outcome::because(Reason::NotIp),
     };
-    conclude(ctx, Outcome::from_word(outcome), tags)
+    conclude(ctx, outcome, tags)
+}
+
+/// The path of a known flow, and after it what the rest needs: functions of their own, one after another, for they would not
+/// fit on one stack, and what is rare must not cost the rest registers. A call costs a nanosecond.
+#[inline(always)]
+fn ipv4(ctx: &XdpContext, tags: u32) -> Outcome {
+    match Outcome::from_word(known4(ctx.ctx, tags)) {
+        Outcome::UNKNOWN => Outcome::from_word(send4(ctx.ctx, ask4(ctx.ctx, tags, 0))),
+        Outcome::LOST => Outcome::from_word(send4(ctx.ctx, ask4(ctx.ctx, tags, 1))),
+        outcome => outcome,
+    }
+}
+
+#[inline(always)]
+fn ipv6(ctx: &XdpContext, tags: u32) -> Outcome {
+    match Outcome::from_word(known6(ctx.ctx, tags)) {
+        Outcome::UNKNOWN => Outcome::from_word(send6(ctx.ctx, ask6(ctx.ctx, tags, 0))),
+        Outcome::LOST => Outcome::from_word(send6(ctx.ctx, ask6(ctx.ctx, tags, 1))),
+        outcome => outcome,
+    }
+}
+
+#[inline(never)]
+fn known4(ctx: *mut xdp_md, tags: u32) -> u32 {
+    known::<V4>(&XdpContext::new(ctx), tags).word()
+}
+
+#[inline(never)]
+fn known6(ctx: *mut xdp_md, tags: u32) -> u32 {
+    known::<Addr>(&XdpContext::new(ctx), tags).word()
+}
+
+#[inline(never)]
+fn ask4(ctx: *mut xdp_md, tags: u32, lost: u32) -> u32 {
+    ask::<V4>(&XdpContext::new(ctx), tags, lost != 0).word()
+}
+
+#[inline(never)]
+fn ask6(ctx: *mut xdp_md, tags: u32, lost: u32) -> u32 {
+    ask::<Addr>(&XdpContext::new(ctx), tags, lost != 0).word()
+}
+
+#[inline(never)]
+fn send4(ctx: *mut xdp_md, answer: u32) -> u32 {
+    send::<V4>(&XdpContext::new(ctx), Answer::from_word(answer)).word()
+}
+
+#[inline(never)]
+fn send6(ctx: *mut xdp_md, answer: u32) -> u32 {
+    send::<Addr>(&XdpContext::new(ctx), Answer::from_word(answer)).word()
 }
 
 #[inline(always)]
@@ -55,19 +106,8 @@ fn conclude(ctx: &XdpContext, outcome: Outcome, tags: u64) -> u32 {
     outcome.action()
 }
 
-/// A function for each family: a call costs a nanosecond, and the two of them would not fit on one stack.
-#[inline(never)]
-fn ipv4(ctx: *mut xdp_md, tags: u32) -> u32 {
-    path::<V4>(&XdpContext::new(ctx), tags).word()
-}
-
-#[inline(never)]
-fn ipv6(ctx: *mut xdp_md, tags: u32) -> u32 {
-    path::<Addr>(&XdpContext::new(ctx), tags).word()
-}
-
 #[inline(always)]
-fn path<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
+fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
     let mut why = Reason::Malformed;
     let Some(packet) = A::parse(ctx, &mut why) else {
         return if A::IS_V4 && matches!(why, Reason::OtherProtocol) {
@@ -78,68 +118,147 @@ fn path<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
     };
     // A SYN is decided by its service.
     if packet.is_bare_syn() {
-        return A::miss(ctx, &packet, tags);
+        return Outcome::UNKNOWN;
     }
     let Some(slot) = flows::find(&packet.key) else {
-        return A::miss(ctx, &packet, tags);
+        return Outcome::UNKNOWN;
     };
     if !for_this_host(ctx, packet.ethernet) {
         return Outcome::because(Reason::OtherHost);
     }
     // SAFETY: a slot stays readable until this program ends.
-    let (state, place) = unsafe { ((*slot).state, (*slot).place) };
-    if state & REPLY != 0 {
-        return reply_half(ctx, &packet, slot, state, place);
+    if unsafe { (*slot).state } & REPLY != 0 { reply_half(ctx, &packet, slot) } else { forward_half(ctx, &packet, slot, tags) }
+}
+
+/// What to do with a packet whose flow is not known.
+#[inline(always)]
+fn ask<A: miss::Called>(ctx: &XdpContext, tags: u32, lost: bool) -> Answer {
+    let mut why = Reason::Malformed;
+    match A::parse(ctx, &mut why) {
+        Some(packet) => miss::ask(ctx, &packet, tags, lost),
+        None => Answer::because(why),
     }
-    let number = flow::backend(place);
-    let Some(backend) = serving(slot, number) else {
-        return A::lost(ctx, &packet, tags);
+}
+
+/// Does it.
+#[inline(always)]
+fn send<A: Family>(ctx: &XdpContext, answer: Answer) -> Outcome {
+    if !answer.is_forward() && !answer.is_reply() {
+        return if answer.is_reset() {
+            Outcome::because(if reset::answer(ctx.ctx) { Reason::Reset } else { Reason::NoBackend })
+        } else {
+            Outcome::by_reason(answer.reason())
+        };
+    }
+    let mut why = Reason::Malformed;
+    let Some(packet) = A::parse(ctx, &mut why) else {
+        return Outcome::because(why);
     };
-    forward_half(ctx, &packet, slot, state, number, backend, tags)
+    if answer.is_reply() {
+        return half_open_reply(ctx, &packet);
+    }
+    let Some(backend) = backends::get(answer.backend()) else {
+        return Outcome::because(Reason::Internal);
+    };
+    match forward::to_backend(ctx, &packet, &Way::by(answer), backend) {
+        Ok(action) => {
+            counters::packet(answer.backend(), packet.frame_length());
+            Outcome::sent_by(answer.reason(), action)
+        }
+        Err(reason) => Outcome::because(reason),
+    }
+}
+
+/// How a packet gets to a backend. Numbers and no pointers: what the compiler merges from several branches, the verifier must
+/// still know.
+pub(crate) struct Way {
+    pub(crate) method: u32,
+    /// What `fullnat` gave the flow.
+    pub(crate) source: u32,
+    pub(crate) source_port: u16,
+}
+
+impl Way {
+    #[inline(always)]
+    fn by(answer: Answer) -> Self {
+        let (source, source_port) = match scratch::get() {
+            // SAFETY: the record is this CPU's own.
+            Some(scratch) => unsafe { ((*scratch).decision.source, (*scratch).decision.source_port) },
+            None => (0, 0),
+        };
+        Self { method: answer.method(), source, source_port }
+    }
 }
 
 #[inline(always)]
-fn forward_half<A: miss::Called>(
-    ctx: &XdpContext,
-    packet: &Packet<A>,
-    slot: *mut Slot<A>,
-    state: u32,
-    number: u32,
-    backend: &Backend,
-    tags: u32,
-) -> Outcome {
-    let method = flow::method(state);
-    if method == Method::NAT || method == Method::FULL_NAT {
+fn forward_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A>, tags: u32) -> Outcome {
+    // SAFETY: a slot stays readable until this program ends.
+    let (state, place, other) = unsafe { ((*slot).state, (*slot).place, (*slot).other) };
+    let number = flow::backend(place);
+    let Some(backend) = backends::get(number) else {
+        return Outcome::because(Reason::Internal);
+    };
+    // A number that was given to another backend is not this flow's.
+    if backend.flags & SERVING == 0 || backend.identity != other.as_ref()[0] {
+        return Outcome::LOST;
+    }
+    let way =
+        Way { method: flow::method(state), source: other.as_ref()[1], source_port: flow::port(state) };
+    if way.method == Method::NAT || way.method == Method::FULL_NAT {
         follow_return_hop(ctx, packet, slot, backend, tags);
     }
     touch(packet, slot, state, number);
-    let action = if method == Method::FULL_NAT {
-        forward::full_nat::to_backend(ctx, packet, slot, backend)
-    } else {
-        forward::to_backend(ctx, packet, method, backend)
-    };
+    let action = forward::to_backend(ctx, packet, &way, backend);
     if action.is_ok() {
         counters::packet(number, packet.frame_length());
     }
     Outcome::of(Reason::Flow, action)
 }
 
+/// To the client that the half-open flow in the scratch record names.
 #[inline(always)]
-fn reply_half<A: Family>(
-    ctx: &XdpContext,
-    packet: &Packet<A>,
-    slot: *mut Slot<A>,
-    state: u32,
-    place: u32,
-) -> Outcome {
-    touch(packet, slot, state, flow::backend(place));
-    let action = if flow::method(state) == Method::FULL_NAT {
-        forward::full_nat::to_client(ctx, packet, slot)
-    } else {
-        // SAFETY: a slot stays readable until this program ends.
-        let address = A::from_other(unsafe { &(*slot).other });
-        forward::to_client(ctx, packet, address, flow::port(state), flow::hop(place))
+fn half_open_reply<A: Family>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
+    let Some(scratch) = scratch::get() else {
+        return Outcome::because(Reason::Internal);
     };
+    // SAFETY: the record is this CPU's own.
+    let known = unsafe { &(*scratch).half };
+    let backend = flow::backend(known.place);
+    let full = flow::method(known.state) == Method::FULL_NAT;
+    let action = forward::to_client(
+        ctx,
+        packet,
+        A::from_mapped(known.address),
+        if full { A::from_mapped(known.client) } else { packet.key.destination },
+        Ports {
+            source: known.port,
+            destination: if full { known.client_port } else { packet.key.ports.destination },
+        },
+        flow::hop(known.place),
+    );
+    if action.is_ok() {
+        counters::reply(backend, packet.frame_length());
+    }
+    Outcome::of(Reason::Reply, action)
+}
+
+#[inline(always)]
+fn reply_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A>) -> Outcome {
+    // SAFETY: a slot stays readable until this program ends.
+    let (state, place, other) = unsafe { ((*slot).state, (*slot).place, (*slot).other) };
+    touch(packet, slot, state, flow::backend(place));
+    let mut address = A::from_other(&other);
+    let mut client = packet.key.destination;
+    let mut ports = Ports { source: flow::port(state), destination: packet.key.ports.destination };
+    if flow::method(state) == Method::FULL_NAT {
+        let Some(forward) = forward::full_nat::forward_half(packet, other.as_ref()[0]) else {
+            return Outcome::because(Reason::NoWayBack);
+        };
+        // SAFETY: as above.
+        (address, client, ports) =
+            unsafe { ((*forward).destination, (*forward).source, Ports::from_word((*forward).ports).turned()) };
+    }
+    let action = forward::to_client(ctx, packet, address, client, ports, flow::hop(place));
     if action.is_ok() {
         counters::reply(flow::backend(place), packet.frame_length());
     }
@@ -152,15 +271,6 @@ fn reply_half<A: Family>(
 pub(crate) fn for_this_host(ctx: &XdpContext, ethernet: *mut Ethernet) -> bool {
     // SAFETY: parsing compared the header with the end of the packet.
     stations::contains(ctx.ingress_ifindex() as u32, unsafe { (*ethernet).destination })
-}
-
-/// The backend of a forward half, if it still is that backend and its flows may go on.
-#[inline(always)]
-pub(crate) fn serving<A: Address>(slot: *mut Slot<A>, number: u32) -> Option<&'static Backend> {
-    let backend = backends::get(number)?;
-    // SAFETY: a slot stays readable until this program ends.
-    let identity = unsafe { (*slot).other.as_ref()[0] };
-    if backend.flags & SERVING == 0 || backend.identity != identity { None } else { Some(backend) }
 }
 
 /// Jiffies between two writes of `last_seen`: a flow's cache line stays clean in between.
@@ -228,7 +338,7 @@ pub(crate) fn return_hop(ctx: &XdpContext, ethernet: *mut Ethernet, tags: u32) -
 
 /// Follows a client whose router changed: replies go where its packets come from now.
 #[inline(always)]
-fn follow_return_hop<A: miss::Called>(
+fn follow_return_hop<A: Family>(
     ctx: &XdpContext,
     packet: &Packet<A>,
     slot: *mut Slot<A>,
@@ -241,7 +351,7 @@ fn follow_return_hop<A: miss::Called>(
     if hops::get(flow::hop(place)).is_some_and(|known| *known == hop) {
         return;
     }
-    let place = flow::place(flow::backend(place), hops::number(&hop, now()));
+    let place = flow::place(flow::backend(place), hops::number(hops::words(&hop), now()));
     // SAFETY: as above.
     unsafe { (*slot).place = place };
     if let Some(reply) = flows::look_up(&reply_key(&packet.key, slot, backend)) {

@@ -4,16 +4,35 @@ use aya_ebpf::bindings::xdp_action;
 use lb_common::reason::{Reason, Verdict};
 
 /// A [`Reason`], and the XDP action where the reason does not tell it.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Outcome(u32);
 
 const ACTION_SHIFT: u32 = 8;
 
 impl Outcome {
+    /// Nothing yet: the flow is not known.
+    pub(crate) const UNKNOWN: Self = Self(0);
+    /// Nothing yet: the flow's backend serves no more.
+    pub(crate) const LOST: Self = Self(1);
+
     /// Sent on by this action.
     #[inline(always)]
     pub(crate) const fn sent(reason: Reason, action: u32) -> Self {
         Self(reason as u32 | (action + 1) << ACTION_SHIFT)
+    }
+
+    /// As [`Self::sent`], of a reason by its number.
+    #[inline(always)]
+    pub(crate) const fn sent_by(reason: u32, action: u32) -> Self {
+        Self(reason | (action + 1) << ACTION_SHIFT)
+    }
+
+    /// As [`Self::because`], of a reason by its number.
+    #[inline(always)]
+    pub(crate) const fn by_reason(reason: u32) -> Self {
+        let drops = reason >= Reason::FIRST_DROP;
+        let action = if drops { xdp_action::XDP_DROP } else { xdp_action::XDP_PASS };
+        Self::sent_by(reason, action)
     }
 
     /// The reason says what is done.

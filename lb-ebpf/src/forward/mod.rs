@@ -7,49 +7,53 @@ mod tunnel;
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::{Backend, RESOLVED};
+use lb_common::flow::Ports;
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 
+use crate::balance::Way;
 use crate::maps::hops;
 use crate::packet::{Family, Packet};
 use crate::too_big;
 use crate::transmit::transmit;
 
-/// Client to backend, but for `fullnat`. The packet is untouched if this fails.
+/// Client to backend. The packet is untouched if this fails.
 #[inline(always)]
 pub(crate) fn to_backend<A: Family>(
     ctx: &XdpContext,
     packet: &Packet<A>,
-    method: u32,
+    way: &Way,
     backend: &Backend,
 ) -> Result<u32, Reason> {
-    check(ctx, packet, backend, tunnel::overhead(method, backend))?;
-    match method {
+    check(ctx, packet, backend, tunnel::overhead(way.method, backend))?;
+    match way.method {
         Method::NAT => {
             let port = port(backend, packet.key.ports.destination);
             nat::rewrite_destination(ctx, packet, A::from_mapped(backend.address), port);
         }
         Method::TUNNEL => return tunnel::encapsulate(ctx, packet, backend),
         Method::DIRECT => direct::rewrite(packet),
+        Method::FULL_NAT => full_nat::rewrite(ctx, packet, backend, way),
         _ => return Err(Reason::Internal),
     }
     transmit(ctx, &backend.next_hop, A::ETHERTYPE)
 }
 
-/// Backend to client, `nat`.
+/// Backend to client, `nat` and `fullnat`, with the address and ports that the client knows.
 #[inline(always)]
 pub(crate) fn to_client<A: Family>(
     ctx: &XdpContext,
     packet: &Packet<A>,
-    address: A,
-    port: u16,
+    service: A,
+    client: A,
+    ports: Ports,
     hop: u32,
 ) -> Result<u32, Reason> {
     check_hops_left(packet)?;
     let Some(hop) = hops::get(hop) else {
         return Err(Reason::NoWayBack);
     };
-    nat::rewrite_source(ctx, packet, address, port);
+    nat::rewrite(ctx, packet, service, client, ports);
     transmit(ctx, hop, A::ETHERTYPE)
 }
 

@@ -12,12 +12,6 @@ pub(crate) fn rewrite_destination<A: Family>(ctx: &XdpContext, packet: &Packet<A
     rewrite(ctx, packet, source, address, Ports { source: ports.source, destination: port });
 }
 
-#[inline(always)]
-pub(crate) fn rewrite_source<A: Family>(ctx: &XdpContext, packet: &Packet<A>, address: A, port: u16) {
-    let FlowKey { destination, ports, .. } = packet.key;
-    rewrite(ctx, packet, address, destination, Ports { source: port, destination: ports.destination });
-}
-
 /// The pseudo-header carries the addresses too (RFC 9293 section 3.1). A UDP checksum of zero means there is none, and one
 /// that comes out as zero is sent as all ones (RFC 768).
 #[inline(always)]

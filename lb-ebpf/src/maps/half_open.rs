@@ -19,8 +19,8 @@ pub(crate) fn get<A: Address>(key: &FlowKey<A>) -> Option<&'static HalfOpen> {
     let scratch = scratch::get()?;
     // SAFETY: the record is this CPU's own; an element stays readable until this program ends.
     unsafe {
-        (*scratch).key = key.mapped();
-        HALF_OPEN.get(&(*scratch).key)
+        (*scratch).half_key = key.mapped();
+        HALF_OPEN.get(&(*scratch).half_key)
     }
 }
 
@@ -34,8 +34,8 @@ pub(crate) fn insert<A: Address>(key: &FlowKey<A>, half: &HalfOpen, new: bool) -
     let flags = if new { BPF_NOEXIST } else { BPF_ANY };
     // SAFETY: the record is this CPU's own.
     unsafe {
-        (*scratch).key = key.mapped();
-        HALF_OPEN.insert(&(*scratch).key, half, u64::from(flags)).is_ok()
+        (*scratch).half_key = key.mapped();
+        HALF_OPEN.insert(&(*scratch).half_key, half, u64::from(flags)).is_ok()
     }
 }
 
@@ -44,8 +44,8 @@ pub(crate) fn remove<A: Address>(key: &FlowKey<A>) {
     if let Some(scratch) = scratch::get() {
         // SAFETY: the record is this CPU's own. Gone already is as good as removed.
         unsafe {
-            (*scratch).key = key.mapped();
-            let _ = HALF_OPEN.remove(&(*scratch).key);
+            (*scratch).half_key = key.mapped();
+            let _ = HALF_OPEN.remove(&(*scratch).half_key);
         }
     }
 }

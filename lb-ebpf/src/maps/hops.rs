@@ -8,6 +8,7 @@ use lb_common::limits;
 
 use super::MAPPED;
 use crate::atomic::Word;
+use crate::globals;
 
 #[btf_map(name = "ek_hops")]
 static HOPS: Array<Hop, { limits::HOPS as usize }, MAPPED> = Array::new();
@@ -15,20 +16,25 @@ static HOPS: Array<Hop, { limits::HOPS as usize }, MAPPED> = Array::new();
 /// No next hop.
 pub(crate) const NONE: u32 = 0;
 
-/// Places that are tried; beyond, packets of new routers find no way back.
-const TRIES: u32 = 8;
-
 #[inline(always)]
 pub(crate) fn get(number: u32) -> Option<&'static NextHop> {
     let hop = HOPS.get(number)?;
     if number == NONE || hop.state != HOP_LIVE { None } else { Some(&hop.next) }
 }
 
-/// The number of a next hop, entered if it is new; [`NONE`] if there is no room.
+/// The number of a next hop, given in words, entered if it is new; [`NONE`] if there is no room in any of eight places.
 #[inline(always)]
-pub(crate) fn number(next: &NextHop, now: u32) -> u32 {
-    let hash = hash(next);
-    for step in 0..TRIES {
+pub(crate) fn number([a, b, c, ifindex, tags]: [u32; 5], now: u32) -> u32 {
+    ek_hop(u64::from(a) << 32 | u64::from(b), c, ifindex, tags, now)
+}
+
+/// Visible outside of the object, so that the verifier looks at it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ek_hop(macs: u64, mac: u32, ifindex: u32, tags: u32, now: u32) -> u32 {
+    let wanted = [(macs >> 32) as u32, macs as u32, mac, ifindex, tags];
+    let hash = hash(wanted);
+    for step in 0..globals::ways() {
         let number = hash.wrapping_add(step) & (limits::HOPS - 1);
         let Some(hop) = HOPS.get_ptr_mut(number) else {
             return NONE;
@@ -40,14 +46,14 @@ pub(crate) fn number(next: &NextHop, now: u32) -> u32 {
         unsafe {
             let state = Word::new(&raw mut (*hop).state);
             if state.load() == HOP_LIVE {
-                if (*hop).next == *next {
+                if words(&(*hop).next) == wanted {
                     (*hop).last_used = now;
                     return number;
                 }
                 continue;
             }
             if state.replace(0, HOP_CLAIMED) {
-                (*hop).next = *next;
+                (&raw mut (*hop).next).cast::<[u32; 5]>().write(wanted);
                 (*hop).last_used = now;
                 state.publish(HOP_LIVE);
                 return number;
@@ -58,9 +64,13 @@ pub(crate) fn number(next: &NextHop, now: u32) -> u32 {
 }
 
 #[inline(always)]
-fn hash(next: &NextHop) -> u32 {
+pub(crate) fn words(next: &NextHop) -> [u32; 5] {
     // SAFETY: 20 bytes of plain integers, aligned to four.
-    let words = unsafe { *core::ptr::from_ref(next).cast::<[u32; 5]>() };
+    unsafe { *core::ptr::from_ref(next).cast::<[u32; 5]>() }
+}
+
+#[inline(always)]
+fn hash(words: [u32; 5]) -> u32 {
     let mut hash = 0_u32;
     for word in words {
         hash = (hash ^ word).wrapping_mul(0x9e37_79b1);

@@ -4,7 +4,7 @@ use aya_ebpf::btf_maps::{Array, HashMap};
 use aya_ebpf::macros::btf_map;
 use lb_common::addr::{Addr, V4};
 use lb_common::limits;
-use lb_common::service::{Listener, ListenerKey4, ListenerKey6, RANGES, Ranges};
+use lb_common::service::{Listener, ListenerKey4, ListenerKey6, Ranges};
 
 #[btf_map(name = "ek_listeners4")]
 static LISTENERS4: HashMap<ListenerKey4, Listener, { limits::LISTENERS as usize }> = HashMap::new();
@@ -35,13 +35,18 @@ pub(crate) fn exact6(address: Addr, port: u16, protocol: u8) -> u32 {
 /// The service with this port, in network order, in a range of the record.
 #[inline(always)]
 pub(crate) fn in_ranges(record: u32, port: u16) -> u32 {
-    let port = u16::from_be(port);
+    ek_in_ranges(record, u32::from(u16::from_be(port)))
+}
+
+/// Visible outside of the object, so that the verifier looks at it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ek_in_ranges(record: u32, port: u32) -> u32 {
     let Some(ranges) = RANGED.get(record) else {
         return NONE;
     };
-    for at in 0..RANGES {
-        let range = &ranges.ranges[at];
-        if range.first <= port && port <= range.last {
+    for range in &ranges.ranges {
+        if u32::from(range.first) <= port && port <= u32::from(range.last) {
             return range.service;
         }
     }

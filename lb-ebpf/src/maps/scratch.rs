@@ -1,17 +1,78 @@
-//! Room for keys and values that are too large for the stack, which has 512 bytes for all functions on the way.
+//! Room for keys and values that are too large for the stack, which has 512 bytes for all functions on the way, and for what
+//! functions that are verified on their own take and give, which may be numbers only.
 
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
-use lb_common::flow::{HalfOpen, MappedKey};
+use lb_common::addr::Addr;
+use lb_common::flow::{FlowKey, HalfOpen, MappedKey};
 
-#[repr(C)]
+#[repr(C, align(8))]
 pub(crate) struct Scratch {
-    pub(crate) key: MappedKey,
+    pub(crate) request: Request,
+    pub(crate) decision: Decision,
+    /// A half-open flow, to be stored or as it was found, and its key.
+    pub(crate) half_key: MappedKey,
     pub(crate) half: HalfOpen,
+    /// The key of a reply half, and of the flow that it belongs to.
+    pub(crate) reply_key: MappedKey,
+    pub(crate) other_key: MappedKey,
+    /// A key of the flow table for IPv6.
+    pub(crate) key: MappedKey,
+    /// What is stored under a key of the flow table: see [`lb_common::flow::Slot`].
+    pub(crate) state: u32,
+    pub(crate) last_seen: u32,
+    pub(crate) place: u32,
+    pub(crate) zero: u32,
+    pub(crate) other: Addr,
+}
+
+/// A packet whose flow is not known: see [`crate::miss`].
+#[repr(C, align(8))]
+pub(crate) struct Request {
+    /// A [`lb_common::flow::FlowKey`] of the packet's family.
+    pub(crate) key: MappedKey,
+    /// The next hop back to the sender, in words of a [`lb_common::backend::NextHop`].
+    pub(crate) back: [u32; 5],
+    pub(crate) tcp_flags: u32,
+    /// Of a UDP packet with at least as many, the first bytes it carries; else zeros.
+    pub(crate) head: [u64; 2],
+}
+
+/// What is known and decided about the packet's flow.
+#[repr(C, align(8))]
+pub(crate) struct Decision {
+    /// [`lb_common::hash::flow_hash`].
+    pub(crate) hash: u64,
+    /// Number of the service.
+    pub(crate) service: u32,
+    /// Number of the backend, or [`crate::miss::NO_BACKEND`].
+    pub(crate) backend: u32,
+    /// The table entry it came from.
+    pub(crate) entry: u32,
+    /// What `fullnat` gave the flow: [`crate::forward::full_nat::source_number`], and a port in network order.
+    pub(crate) source: u32,
+    pub(crate) source_port: u16,
+    pub(crate) zero: u16,
+    /// It is among the half-open flows.
+    pub(crate) known: bool,
+    /// It is in the flow table.
+    pub(crate) known_flow: bool,
+    /// No table tells the backend again.
+    pub(crate) remember: bool,
+    /// A QUIC connection id named the backend.
+    pub(crate) by_id: bool,
 }
 
 #[btf_map(name = "ek_scratch")]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+impl Scratch {
+    /// A key of either family in the room of one.
+    #[inline(always)]
+    pub(crate) const fn key_of<A>(key: *mut MappedKey) -> *mut FlowKey<A> {
+        key.cast()
+    }
+}
 
 /// A record of this CPU's own; XDP does not interrupt itself on one CPU.
 #[inline(always)]

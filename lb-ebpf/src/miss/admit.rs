@@ -5,14 +5,15 @@ use lb_common::service::{
     Bucket, DENY_OTHERS, LISTS, Rate, SOURCE_ALLOWED, SOURCE_DENIED, Service,
 };
 
+use super::Asked;
 use super::choose::client;
 use crate::balance::now;
 use crate::maps::{clients, rates, sources};
-use crate::packet::{Family, Packet};
+use crate::packet::Family;
 
 /// Whether the service's lists let the source in.
 #[inline(always)]
-pub(super) fn listed<A: Family>(packet: &Packet<A>, number: u32, service: &Service) -> Result<(), Reason> {
+pub(super) fn listed<A: Family>(packet: &Asked<'_, A>, number: u32, service: &Service) -> Result<(), Reason> {
     if service.flags & LISTS == 0 {
         return Ok(());
     }
@@ -30,7 +31,7 @@ const SOURCE_PREFIX: [u8; 2] = [64, 128];
 
 /// Takes one flow from what the service and the source may still open.
 #[inline(always)]
-pub(super) fn limited<A: Family>(packet: &Packet<A>, number: u32, service: &Service) -> Result<(), Reason> {
+pub(super) fn limited<A: Family>(packet: &Asked<'_, A>, number: u32, service: &Service) -> Result<(), Reason> {
     if service.source_rate.per_jiffy != 0 {
         let client = client(packet.key.source, number, SOURCE_PREFIX[A::IS_V4 as usize]);
         match clients::get(&client) {

@@ -6,25 +6,23 @@ use lb_common::hash::{source_hash, table_entry};
 use lb_common::limits::TABLE_ENTRIES;
 use lb_common::reason::Reason;
 use lb_common::service::{
-    CAPPED, ClientKey, FEW, MEMBERS, NO_TABLE, Persistent, Scheduler, Service,
+    CAPPED, ClientKey, FEW, NO_TABLE, Persistent, Scheduler, Service,
 };
 
-use super::is_turning;
-use super::store::Decision;
+use super::{Asked, is_turning};
 use crate::balance::now;
+use crate::globals;
+use crate::maps::scratch::Decision;
 use crate::maps::{backends, load, members, persistent, tables, turns};
-use crate::packet::{Family, Packet};
+use crate::packet::Family;
 
 /// A number that the map of backends does not have. Numbers and no pointers: what the compiler merges from several
 /// branches, the verifier must still know.
 pub(crate) const NO_BACKEND: u32 = u32::MAX;
 
-/// Entries that are tried for a backend that is not full.
-const TRIES: u32 = 8;
-
 #[inline(always)]
 pub(super) fn choose<A: Family>(
-    packet: &Packet<A>,
+    packet: &Asked<'_, A>,
     number: u32,
     service: &Service,
     decision: &mut Decision,
@@ -41,7 +39,7 @@ pub(super) fn choose<A: Family>(
         }
     }
     if service.flags & CAPPED != 0 {
-        decision.backend = uncapped(service, decision);
+        decision.backend = ek_not_full(decision.backend, service.table, decision.entry);
         if decision.backend == NO_BACKEND {
             return Err(Reason::BackendLimit);
         }
@@ -60,7 +58,7 @@ pub(super) fn choose<A: Family>(
 }
 
 #[inline(always)]
-fn scheduled<A: Family>(packet: &Packet<A>, number: u32, service: &Service, decision: &mut Decision) {
+fn scheduled<A: Family>(packet: &Asked<'_, A>, number: u32, service: &Service, decision: &mut Decision) {
     if Scheduler::is_hash(service.scheduler) {
         let midway = packet.is_tcp() && !packet.is_bare_syn();
         let hash = if service.scheduler == Scheduler::Flow as u8 {
@@ -75,11 +73,11 @@ fn scheduled<A: Family>(packet: &Packet<A>, number: u32, service: &Service, deci
         return;
     }
     if service.scheduler == Scheduler::LeastConnections as u8 {
-        decision.backend = least_loaded(number, service);
+        decision.backend = ek_least_loaded(number, service.table);
         return;
     }
     if service.scheduler == Scheduler::Overflow as u8 {
-        decision.backend = first_not_full(number);
+        decision.backend = ek_first_not_full(number);
         return;
     }
     decision.entry = if service.scheduler == Scheduler::Turn as u8 {
@@ -130,17 +128,20 @@ fn random() -> u32 {
     unsafe { bpf_get_prandom_u32() }
 }
 
-/// The chosen backend, or one of the next entries if it is full.
-#[inline(always)]
-fn uncapped(service: &Service, decision: &Decision) -> u32 {
-    if !is_full(decision.backend) {
-        return decision.backend;
+// What follows takes and returns numbers only, and is visible outside of the object, so that the verifier looks at it once.
+
+/// The chosen backend, or one of the next entries of the table if it is full.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ek_not_full(backend: u32, table: u32, entry: u32) -> u32 {
+    if !is_full(backend) {
+        return backend;
     }
-    let mut entry = decision.entry;
-    for _ in 0..TRIES {
+    let mut entry = entry;
+    for _ in 0..globals::ways() {
         // Far apart, for neighbours in a table of turns are neighbours in time; the number of entries is prime.
         entry = (entry + 40_503) % TABLE_ENTRIES;
-        let number = pick(service.table, entry);
+        let number = pick(table, entry);
         if number != NO_BACKEND && !is_full(number) {
             return number;
         }
@@ -149,35 +150,53 @@ fn uncapped(service: &Service, decision: &Decision) -> u32 {
 }
 
 /// The least loaded for its weight: of all, if they are few; of two at random otherwise, which is nearly as good
-/// (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001). Two at random from the service's table,
-/// which has each as often as its weight says, are compared without their weights.
-#[inline(always)]
-fn least_loaded(number: u32, service: &Service) -> u32 {
-    let Some(members) = members::get(number) else {
+/// (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001).
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ek_least_loaded(service: u32, table: u32) -> u32 {
+    let Some(members) = members::get(service) else {
         return NO_BACKEND;
     };
     if members.count == 0 || members.count > FEW {
-        let (a, b) = (pick(service.table, table_entry(random())), pick(service.table, table_entry(random())));
+        let (a, b) = (pick(table, table_entry(random())), pick(table, table_entry(random())));
         if a == NO_BACKEND || b == NO_BACKEND {
             return if a == NO_BACKEND { b } else { a };
         }
         return lighter(a, b);
     }
     let mut best = NO_BACKEND;
-    for at in 0..FEW as usize {
-        if at >= members.count as usize {
+    for at in 0..globals::ways() * 2 {
+        if at >= u32::from(members.count) {
             break;
         }
-        let other = u32::from(members.backends[at]);
-        best = if best == NO_BACKEND || !serves(best) {
-            other
-        } else if serves(other) {
-            lighter(best, other)
-        } else {
-            best
-        };
+        let other = u32::from(members.backends[at as usize & (FEW as usize - 1)]);
+        if serves(other) {
+            best = if best == NO_BACKEND { other } else { lighter(best, other) };
+        }
     }
-    if best != NO_BACKEND && serves(best) { best } else { NO_BACKEND }
+    best
+}
+
+/// The first in the order of the configuration that takes another flow; the last one has no limit.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ek_first_not_full(service: u32) -> u32 {
+    let Some(members) = members::get(service) else {
+        return NO_BACKEND;
+    };
+    for at in 0..globals::ways() * 8 {
+        if at >= u32::from(members.count) {
+            break;
+        }
+        let Some(backend) = members.backends.get(at as usize) else {
+            break;
+        };
+        let backend = u32::from(*backend);
+        if serves(backend) && !is_full(backend) {
+            return backend;
+        }
+    }
+    NO_BACKEND
 }
 
 /// The one with fewer flows for its weight, the flow that is coming counted in; the first if they are equal.
@@ -189,24 +208,6 @@ fn lighter(a: u32, b: u32) -> u32 {
     let first_load = (u64::from(load::active(a)) + 1) * u64::from(second.weight);
     let second_load = (u64::from(load::active(b)) + 1) * u64::from(first.weight);
     if second_load < first_load { b } else { a }
-}
-
-/// The first in the order of the configuration that takes another flow; the last one has no limit.
-#[inline(always)]
-fn first_not_full(number: u32) -> u32 {
-    let Some(members) = members::get(number) else {
-        return NO_BACKEND;
-    };
-    for at in 0..MEMBERS {
-        if at >= members.count as usize {
-            break;
-        }
-        let backend = u32::from(members.backends[at]);
-        if serves(backend) && !is_full(backend) {
-            return backend;
-        }
-    }
-    NO_BACKEND
 }
 
 /// The source, as far as persistence and limits tell sources apart.

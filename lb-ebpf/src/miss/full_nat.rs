@@ -1,26 +1,21 @@
 //! A source address and port of the node for a flow of `fullnat`.
 
-use lb_common::backend::Backend;
-use lb_common::flow::HalfOpen;
+use lb_common::flow::{FlowKey, HalfOpen};
 use lb_common::reason::Reason;
 use lb_common::service::{SOURCES, Service};
 
-use super::store::Decision;
-use crate::balance::reply_key_to;
 use crate::forward::full_nat::source_number;
+use crate::globals;
+use crate::maps::scratch::Decision;
 use crate::maps::{flows, half_open, pools};
-use crate::packet::{Family, Packet};
+use crate::packet::Family;
 
-/// Ports that are tried.
-const TRIES: u32 = 8;
-
-/// Finds one that no other flow to this backend has, and enters the reply half among the half-open flows: of two CPUs that
+/// Finds one, in eight tries, that no other flow to this backend has, and enters the reply half among the half-open flows: of two CPUs that
 /// try the same, one gets it, and while it is there no other flow does.
 #[inline(always)]
 pub(super) fn allocate<A: Family>(
-    packet: &Packet<A>,
     service: &Service,
-    backend: &Backend,
+    reply: &mut FlowKey<A>,
     half: &HalfOpen,
     decision: &mut Decision,
 ) -> Result<(), Reason> {
@@ -31,13 +26,13 @@ pub(super) fn allocate<A: Family>(
         return Err(Reason::NoPort);
     }
     let (first, second) = (decision.hash as u32, (decision.hash >> 32) as u32);
-    for step in 0..TRIES {
+    for step in 0..globals::ways() {
         let address = first.wrapping_add(step) % pool.count;
         let offset = second.wrapping_add(step.wrapping_mul(0x9e37_79b1)) % u32::from(pool.ports);
         let port = (u32::from(pool.first_port) + offset) as u16;
-        let source = A::from_mapped(pool.addresses[address as usize & (SOURCES - 1)]);
-        let key = reply_key_to(&packet.key, backend, source, port.to_be());
-        if flows::look_up(&key).is_none() && half_open::insert(&key, half, true) {
+        reply.destination = A::from_mapped(pool.addresses[address as usize & (SOURCES - 1)]);
+        reply.ports.destination = port.to_be();
+        if flows::look_up(reply).is_none() && half_open::insert(reply, half, true) {
             decision.source = source_number(service.sources, address);
             decision.source_port = port.to_be();
             return Ok(());

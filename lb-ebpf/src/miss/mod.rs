@@ -15,66 +15,196 @@ mod full_nat;
 mod quic;
 mod store;
 
-use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use lb_common::addr::{Addr, V4};
 use lb_common::backend::{Backend, SERVING};
-use lb_common::flow::{self, HalfOpen, REPLY, SEEN_FIN, SEEN_RST};
+use lb_common::flow::{self, FlowKey, HalfOpen, REPLY, SEEN_FIN, SEEN_RST};
 use lb_common::hash::flow_hash;
 use lb_common::reason::Reason;
 use lb_common::service::{MOVED, Method, NO_TABLE, PER_PACKET, RESET, Scheduler, Service};
 
 pub(crate) use choose::NO_BACKEND;
 
-use crate::balance::{for_this_host, now, over, reply_key};
-use crate::forward;
-use crate::maps::{backends, counters, flows, half_open, listeners, seen, services};
-use crate::outcome::Outcome;
-use crate::packet::{Family, Packet};
-use crate::reset;
-use store::Decision;
+use crate::balance::{now, over, reply_key, return_hop};
+use crate::maps::scratch::{self, Decision, Request};
+use crate::maps::{backends, flows, half_open, hops, listeners, seen, services, stations};
+use crate::packet::{Family, PROTOCOL_TCP, Packet, Tcp, Udp, again};
 
-/// The two ways here, as functions of their own for each family: what is not the path of a known flow must not cost that
-/// registers and stack.
+/// What is to be done with a packet, in one word: functions that are verified on their own hand back a number.
+#[derive(Clone, Copy)]
+pub(crate) struct Answer(u32);
+
+impl Answer {
+    const REASON: u32 = 0xff;
+    const FORWARD: u32 = 1 << 8;
+    const REPLY: u32 = 1 << 9;
+    const RESET: u32 = 1 << 10;
+    /// Go on: the scheduler chooses.
+    const CHOOSE: u32 = 1 << 11;
+    /// Go on: it is chosen.
+    const STORE: u32 = Self::CHOOSE | 1;
+    const METHOD_SHIFT: u32 = 12;
+    const BACKEND_SHIFT: u32 = 16;
+
+    /// The reason says it.
+    #[inline(always)]
+    pub(crate) const fn because(reason: Reason) -> Self {
+        Self(reason as u32)
+    }
+
+    /// On to a backend.
+    const fn forward(reason: Reason, method: u32, backend: u32) -> Self {
+        let method = (method & 7) << Self::METHOD_SHIFT;
+        Self(reason as u32 | Self::FORWARD | method | backend << Self::BACKEND_SHIFT)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn word(self) -> u32 {
+        self.0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn from_word(word: u32) -> Self {
+        Self(word)
+    }
+
+    #[inline(always)]
+    pub(crate) const fn is_forward(self) -> bool {
+        self.0 & Self::FORWARD != 0
+    }
+
+    /// Back to the client that the half-open flow in the scratch record names.
+    #[inline(always)]
+    pub(crate) const fn is_reply(self) -> bool {
+        self.0 & Self::REPLY != 0
+    }
+
+    /// The client is to be sent a RST.
+    #[inline(always)]
+    pub(crate) const fn is_reset(self) -> bool {
+        self.0 & Self::RESET != 0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn reason(self) -> u32 {
+        self.0 & Self::REASON
+    }
+
+    #[inline(always)]
+    pub(crate) const fn method(self) -> u32 {
+        self.0 >> Self::METHOD_SHIFT & 7
+    }
+
+    #[inline(always)]
+    pub(crate) const fn backend(self) -> u32 {
+        self.0 >> Self::BACKEND_SHIFT
+    }
+}
+
+/// The steps of a decision by family, one after another: what is known, the scheduler's choice, what is remembered. They take
+/// the packet in the scratch record and leave there what they decide. They are visible outside of the object, so that the
+/// verifier looks at each by itself ("Function by function verification" in Documentation/bpf/bpf_design_QA.rst).
 pub(crate) trait Called: Family {
-    /// The flow is not known, or the packet is a SYN.
-    fn miss(ctx: &XdpContext, packet: &Packet<Self>, tags: u32) -> Outcome;
-    /// The flow's backend serves no more.
-    fn lost(ctx: &XdpContext, packet: &Packet<Self>, tags: u32) -> Outcome;
+    fn begin(lost: u32) -> u32;
+    fn choose() -> u32;
+    fn store() -> u32;
 }
 
-impl Called for V4 {
+macro_rules! called {
+    ($address:ty, $begin:ident, $choose:ident, $store:ident) => {
+        impl Called for $address {
+            #[inline(always)]
+            fn begin(lost: u32) -> u32 {
+                $begin(lost)
+            }
+
+            #[inline(always)]
+            fn choose() -> u32 {
+                $choose()
+            }
+
+            #[inline(always)]
+            fn store() -> u32 {
+                $store()
+            }
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $begin(lost: u32) -> u32 {
+            begin::<$address>(lost != 0).0
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $choose() -> u32 {
+            choose::<$address>().0
+        }
+
+        #[unsafe(no_mangle)]
+        #[inline(never)]
+        pub extern "C" fn $store() -> u32 {
+            store::<$address>().0
+        }
+    };
+}
+
+called!(V4, ek_begin4, ek_choose4, ek_store_flow4);
+called!(Addr, ek_begin6, ek_choose6, ek_store_flow6);
+
+/// What to do with a packet whose flow is not known, or whose flow's backend serves no more (`lost`).
+#[inline(always)]
+pub(crate) fn ask<A: Called>(ctx: &XdpContext, packet: &Packet<A>, tags: u32, lost: bool) -> Answer {
+    let Some(scratch) = scratch::get() else {
+        return Answer::because(Reason::Internal);
+    };
+    // SAFETY: the record is this CPU's own; a key of either family has room in it.
+    unsafe {
+        let request = &mut (*scratch).request;
+        (&raw mut request.key).cast::<FlowKey<A>>().write(packet.key);
+        request.back = hops::words(&return_hop(ctx, packet.ethernet, tags));
+        request.tcp_flags = u32::from(packet.tcp_flags);
+        request.head = [0; 2];
+        if !packet.is_tcp() {
+            let payload = (packet.transport as usize + size_of::<Udp>()) as *mut [u64; 2];
+            if let Some(head) = again(ctx, payload) {
+                request.head = *head;
+            }
+        }
+    }
+    let mut answer = A::begin(u32::from(lost));
+    if answer == Answer::CHOOSE {
+        answer = A::choose();
+    }
+    if answer == Answer::STORE {
+        answer = A::store();
+    }
+    Answer(answer)
+}
+
+/// The packet that a request is about.
+#[derive(Clone, Copy)]
+struct Asked<'a, A> {
+    key: &'a FlowKey<A>,
+    request: &'a Request,
+}
+
+impl<A> Asked<'_, A> {
     #[inline(always)]
-    fn miss(ctx: &XdpContext, packet: &Packet<Self>, tags: u32) -> Outcome {
-        Outcome::from_word(miss4(ctx.ctx, packet, tags, 0))
+    const fn is_tcp(&self) -> bool {
+        self.key.protocol == PROTOCOL_TCP as u32
+    }
+
+    /// A SYN without ACK: somebody opens a connection, or pretends to.
+    #[inline(always)]
+    const fn is_bare_syn(&self) -> bool {
+        self.request.tcp_flags & (Tcp::SYN | Tcp::ACK) as u32 == Tcp::SYN as u32
     }
 
     #[inline(always)]
-    fn lost(ctx: &XdpContext, packet: &Packet<Self>, tags: u32) -> Outcome {
-        Outcome::from_word(miss4(ctx.ctx, packet, tags, 1))
+    const fn tcp_flags(&self) -> u8 {
+        self.request.tcp_flags as u8
     }
-}
-
-impl Called for Addr {
-    #[inline(always)]
-    fn miss(ctx: &XdpContext, packet: &Packet<Self>, tags: u32) -> Outcome {
-        Outcome::from_word(miss6(ctx.ctx, packet, tags, 0))
-    }
-
-    #[inline(always)]
-    fn lost(ctx: &XdpContext, packet: &Packet<Self>, tags: u32) -> Outcome {
-        Outcome::from_word(miss6(ctx.ctx, packet, tags, 1))
-    }
-}
-
-#[inline(never)]
-fn miss4(ctx: *mut xdp_md, packet: &Packet<V4>, tags: u32, lost: u32) -> u32 {
-    handle(&XdpContext::new(ctx), packet, tags, lost != 0).word()
-}
-
-#[inline(never)]
-fn miss6(ctx: *mut xdp_md, packet: &Packet<Addr>, tags: u32, lost: u32) -> u32 {
-    handle(&XdpContext::new(ctx), packet, tags, lost != 0).word()
 }
 
 /// The service that listens on an address and port.
@@ -88,79 +218,119 @@ pub(crate) fn listener<A: Family>(address: A, port: u16, protocol: u8) -> u32 {
     if ranged == listeners::NONE { listeners::NONE } else { listeners::in_ranges(ranged, port) }
 }
 
+/// The packet in the scratch record, and what is decided about it so far.
 #[inline(always)]
-fn handle<A: Family>(ctx: &XdpContext, packet: &Packet<A>, tags: u32, lost: bool) -> Outcome {
-    let key = &packet.key;
-    let number = listener(key.destination, key.ports.destination, key.protocol as u8);
-    let Some(service) = services::get(number) else {
-        return if lost { Outcome::because(Reason::NoBackend) } else { half_open_reply(ctx, packet) };
-    };
-    if !for_this_host(ctx, packet.ethernet) {
-        return Outcome::because(Reason::OtherHost);
-    }
-    if lost {
-        forget(packet);
-        if service.flags & RESET != 0 && packet.is_tcp() && !packet.is_bare_syn() {
-            return Outcome::because(if reset::answer(ctx.ctx) { Reason::Reset } else { Reason::NoBackend });
-        }
-    }
-    match new(ctx, packet, tags, number, service) {
-        Ok(outcome) => outcome,
-        Err(reason) => Outcome::because(reason),
+fn asked<A: Family>() -> Option<(Asked<'static, A>, &'static mut Decision)> {
+    let scratch = scratch::get()?;
+    // SAFETY: the record is this CPU's own; it holds a key of this family.
+    unsafe {
+        let request = &(*scratch).request;
+        let key = &*(&raw const request.key).cast::<FlowKey<A>>();
+        Some((Asked { key, request }, &mut (*scratch).decision))
     }
 }
 
 #[inline(always)]
-fn new<A: Family>(
-    ctx: &XdpContext,
-    packet: &Packet<A>,
-    tags: u32,
-    number: u32,
-    service: &Service,
-) -> Result<Outcome, Reason> {
-    admit::listed(packet, number, service)?;
-    let hash = flow_hash(&packet.key);
-    let mut decision = Decision::new(hash);
-    if service.flags & PER_PACKET == 0 && !is_stateless(packet, service) {
-        recall(packet, service, &mut decision);
+fn begin<A: Family>(lost: bool) -> Answer {
+    let Some((packet, decision)) = asked::<A>() else {
+        return Answer::because(Reason::Internal);
+    };
+    let key = packet.key;
+    let number = listener(key.destination, key.ports.destination, key.protocol as u8);
+    let Some(service) = services::get(number) else {
+        return if lost { Answer::because(Reason::NoBackend) } else { half_open_reply(&packet) };
+    };
+    if !for_this_host(packet.request) {
+        return Answer::because(Reason::OtherHost);
     }
-    if decision.backend == NO_BACKEND && service.quic_length != 0 && !packet.is_tcp() {
-        decision.backend = quic::named(ctx, packet, number, service);
-        decision.by_id = decision.backend != NO_BACKEND;
-        decision.remember = decision.by_id;
-    }
-    if decision.backend == NO_BACKEND {
-        if packet.is_bare_syn() || !seen::contains(decision.hash) {
-            admit::limited(packet, number, service)?;
+    if lost {
+        forget(&packet);
+        if service.flags & RESET != 0 && packet.is_tcp() && !packet.is_bare_syn() {
+            return Answer(Reason::Reset as u32 | Answer::RESET);
         }
-        choose::choose(packet, number, service, &mut decision)?;
     }
-    let Some(backend) = backends::get(decision.backend) else {
-        return Err(Reason::NoBackend);
+    if let Err(reason) = admit::listed(&packet, number, service) {
+        return Answer::because(reason);
+    }
+    *decision = Decision {
+        hash: flow_hash(key),
+        service: number,
+        backend: NO_BACKEND,
+        entry: 0,
+        source: 0,
+        source_port: 0,
+        zero: 0,
+        known: false,
+        known_flow: false,
+        remember: false,
+        by_id: false,
     };
-    let method = u32::from(service.method);
+    if service.flags & PER_PACKET == 0 && !is_stateless(&packet, service) {
+        recall(&packet, service, decision);
+    }
+    Answer(if decision.backend == NO_BACKEND { Answer::CHOOSE } else { Answer::STORE })
+}
+
+#[inline(always)]
+fn choose<A: Family>() -> Answer {
+    let Some((packet, decision)) = asked::<A>() else {
+        return Answer::because(Reason::Internal);
+    };
+    let number = decision.service;
+    let Some(service) = services::get(number) else {
+        return Answer::because(Reason::Internal);
+    };
+    if service.quic_length != 0 && !packet.is_tcp() {
+        let backend = quic::named(packet.request, number, service);
+        if backend != NO_BACKEND {
+            (decision.backend, decision.by_id, decision.remember) = (backend, true, true);
+            return Answer(Answer::STORE);
+        }
+    }
+    if (packet.is_bare_syn() || !seen::contains(decision.hash))
+        && let Err(reason) = admit::limited(&packet, number, service)
+    {
+        return Answer::because(reason);
+    }
+    match choose::choose(&packet, number, service, decision) {
+        Ok(()) => Answer(Answer::STORE),
+        Err(reason) => Answer::because(reason),
+    }
+}
+
+#[inline(always)]
+fn store<A: Family>() -> Answer {
+    let Some((packet, decision)) = asked::<A>() else {
+        return Answer::because(Reason::Internal);
+    };
+    let number = decision.service;
+    let (Some(service), Some(backend)) = (services::get(number), backends::get(decision.backend)) else {
+        return Answer::because(Reason::Internal);
+    };
     let reason = if decision.known_flow {
-        Reason::Flow
+        Ok(Reason::Flow)
     } else if service.flags & PER_PACKET != 0 {
-        store::per_packet(ctx, packet, number, service, backend, &mut decision, tags)?
+        store::per_packet(&packet, number, service, backend, decision)
     } else {
-        store::store(ctx, packet, number, service, backend, &mut decision, tags)?
+        store::store(&packet, number, service, backend, decision)
     };
-    let action = if method == Method::FULL_NAT {
-        let source = forward::full_nat::source(decision.source);
-        forward::full_nat::rewrite(ctx, packet, backend, source, decision.source_port)
-    } else {
-        forward::to_backend(ctx, packet, method, backend)
-    };
-    if action.is_ok() {
-        counters::packet(decision.backend, packet.frame_length());
+    match reason {
+        Ok(reason) => Answer::forward(reason, u32::from(service.method), decision.backend),
+        Err(reason) => Answer::because(reason),
     }
-    Ok(Outcome::of(reason, action))
+}
+
+/// As [`crate::balance::for_this_host`].
+#[inline(always)]
+fn for_this_host(request: &Request) -> bool {
+    let [_, second, third, ifindex, _] = request.back;
+    let ([.., a, b], [c, d, e, f]) = (second.to_ne_bytes(), third.to_ne_bytes());
+    stations::contains(ifindex, [a, b, c, d, e, f])
 }
 
 /// Whether the packet is a SYN that the service's table alone decides.
 #[inline(always)]
-fn is_stateless<A: Family>(packet: &Packet<A>, service: &Service) -> bool {
+fn is_stateless<A: Family>(packet: &Asked<'_, A>, service: &Service) -> bool {
     packet.is_bare_syn()
         && service.flags & MOVED == 0
         && Scheduler::is_hash(service.scheduler)
@@ -170,14 +340,14 @@ fn is_stateless<A: Family>(packet: &Packet<A>, service: &Service) -> bool {
 /// What is known of the packet's flow: of a SYN, the flow itself, for only other packets were looked for so far; and the
 /// half-open flow.
 #[inline(always)]
-fn recall<A: Family>(packet: &Packet<A>, service: &Service, decision: &mut Decision) {
+fn recall<A: Family>(packet: &Asked<'_, A>, service: &Service, decision: &mut Decision) {
     if packet.is_bare_syn() && recall_flow(packet, decision) {
         return;
     }
     if service.flags & MOVED == 0 && Scheduler::is_hash(service.scheduler) && service.method != Method::FullNat as u8 {
         return;
     }
-    let Some(known) = half_open::get(&packet.key) else {
+    let Some(known) = half_open::get(packet.key) else {
         return;
     };
     if known.state & REPLY != 0 || now().wrapping_sub(known.since) > service.half_open {
@@ -196,8 +366,8 @@ fn recall<A: Family>(packet: &Packet<A>, service: &Service, decision: &mut Decis
 /// A client may use the port of a connection that is over again (RFC 9293 section 3.6.1). Anybody can forge a SYN, so it
 /// takes nothing away from a flow whose backend has not ended it too.
 #[inline(always)]
-fn recall_flow<A: Family>(packet: &Packet<A>, decision: &mut Decision) -> bool {
-    let Some(slot) = flows::look_up(&packet.key) else {
+fn recall_flow<A: Family>(packet: &Asked<'_, A>, decision: &mut Decision) -> bool {
+    let Some(slot) = flows::look_up(packet.key) else {
         return false;
     };
     // SAFETY: a slot stays readable until this program ends.
@@ -212,7 +382,7 @@ fn recall_flow<A: Family>(packet: &Packet<A>, decision: &mut Decision) -> bool {
     let method = flow::method(state);
     let mut ended = !serves(backend, identity);
     if method == Method::NAT || method == Method::FULL_NAT {
-        let reply_key = reply_key(&packet.key, slot, backend);
+        let reply_key = reply_key(packet.key, slot, backend);
         let reply = flows::look_up(&reply_key);
         // SAFETY: as above.
         ended |= reply.is_none_or(|reply| over(state, unsafe { (*reply).state }));
@@ -243,8 +413,8 @@ fn serves(backend: &Backend, identity: u32) -> bool {
 
 /// Takes a flow whose backend serves no more out of the table, with its reply half where that can still be told.
 #[inline(always)]
-fn forget<A: Family>(packet: &Packet<A>) {
-    let Some(slot) = flows::look_up(&packet.key) else {
+fn forget<A: Family>(packet: &Asked<'_, A>) {
+    let Some(slot) = flows::look_up(packet.key) else {
         return;
     };
     // SAFETY: a slot stays readable until this program ends.
@@ -254,35 +424,28 @@ fn forget<A: Family>(packet: &Packet<A>) {
         && let Some(backend) = backends::get(flow::backend(place))
         && backend.identity == identity
     {
-        flows::remove(&reply_key(&packet.key, slot, backend));
+        flows::remove(&reply_key(packet.key, slot, backend));
     }
     flows::kill(slot);
 }
 
 /// The reply to a packet that opened a `nat` or `fullnat` flow: a SYN-ACK, a RST, the answer to one UDP packet.
 #[inline(always)]
-fn half_open_reply<A: Family>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
-    let Some(known) = half_open::get(&packet.key) else {
-        return Outcome::because(Reason::NoService);
+fn half_open_reply<A: Family>(packet: &Asked<'_, A>) -> Answer {
+    let Some(known) = half_open::get(packet.key) else {
+        return Answer::because(Reason::NoService);
     };
     if known.state & REPLY == 0 || is_old(known) {
-        return Outcome::because(Reason::NoService);
+        return Answer::because(Reason::NoService);
     }
-    if !for_this_host(ctx, packet.ethernet) {
-        return Outcome::because(Reason::OtherHost);
+    if !for_this_host(packet.request) {
+        return Answer::because(Reason::OtherHost);
     }
-    let service = A::from_mapped(known.address);
-    let action = if flow::method(known.state) == Method::FULL_NAT {
-        let client = A::from_mapped(known.client);
-        let ports = flow::Ports { source: known.port, destination: known.client_port };
-        forward::full_nat::to(ctx, packet, (service, client), ports, flow::hop(known.place))
-    } else {
-        forward::to_client(ctx, packet, service, known.port, flow::hop(known.place))
-    };
-    if action.is_ok() {
-        counters::reply(flow::backend(known.place), packet.frame_length());
+    if let Some(scratch) = scratch::get() {
+        // SAFETY: the record is this CPU's own.
+        unsafe { (*scratch).half = *known };
     }
-    Outcome::of(Reason::Reply, action)
+    Answer(Reason::Reply as u32 | Answer::REPLY)
 }
 
 /// Too old to tell where a reply goes: the client may have used its port for something else since.

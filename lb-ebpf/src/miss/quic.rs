@@ -1,12 +1,11 @@
 //! QUIC: the backend that a connection id names, so that a client that changes its address stays with it
 //! (draft-ietf-quic-load-balancers section 5.2, server ids in plain text).
 
-use aya_ebpf::programs::XdpContext;
 use lb_common::service::{QuicKey, Service};
 
 use super::choose::NO_BACKEND;
 use crate::maps::quic;
-use crate::packet::{Family, Packet, Udp, again};
+use crate::maps::scratch::Request;
 
 /// What is read of a packet: of one with a long header the flags, the version, a length, and the first octets of the
 /// destination connection id (RFC 8999 section 5.1).
@@ -23,13 +22,9 @@ const LONG: usize = 6;
 
 /// [`NO_BACKEND`] if the packet names none.
 #[inline(always)]
-pub(super) fn named<A: Family>(ctx: &XdpContext, packet: &Packet<A>, number: u32, service: &Service) -> u32 {
-    let payload = (packet.transport as usize + size_of::<Udp>()) as *mut Head;
-    let Some(head) = again(ctx, payload) else {
-        return NO_BACKEND;
-    };
-    // SAFETY: `again` compared it with the end of the packet.
-    let head = unsafe { &*head };
+pub(super) fn named(request: &Request, number: u32, service: &Service) -> u32 {
+    // SAFETY: 16 bytes of plain integers.
+    let head = unsafe { &*(&raw const request.head).cast::<Head>() };
     if head[0] & LONG_HEADER == 0 {
         return look_up(head, SHORT, number, service);
     }

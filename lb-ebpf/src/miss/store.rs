@@ -1,75 +1,35 @@
 //! What of a flow is remembered.
 
-use aya_ebpf::programs::XdpContext;
 use lb_common::addr::Addr;
 use lb_common::backend::Backend;
 use lb_common::flow::{self, FlowKey, HalfOpen, REPLY, UDP};
 use lb_common::reason::Reason;
 use lb_common::service::{Method, Service};
 
-use super::choose::NO_BACKEND;
+use super::Asked;
 use super::full_nat;
-use crate::balance::{ending, now, over, reply_key_to, return_hop};
-use crate::maps::flows::Entry;
+use crate::balance::{ending, now, over, reply_key_to};
+use crate::maps::scratch::{Decision, Scratch};
 use crate::maps::{counters, flows, half_open, hops, scratch, seen};
-use crate::packet::{Family, Packet, Tcp};
-
-/// What is known and decided about the packet's flow.
-pub(super) struct Decision {
-    /// [`lb_common::hash::flow_hash`].
-    pub(super) hash: u64,
-    /// Number of the backend, or [`NO_BACKEND`].
-    pub(super) backend: u32,
-    /// The table entry it came from.
-    pub(super) entry: u32,
-    /// Source address that `fullnat` gave, by [`crate::forward::full_nat::source_number`], and port, in network order.
-    pub(super) source: u32,
-    pub(super) source_port: u16,
-    /// It is among the half-open flows.
-    pub(super) known: bool,
-    /// It is in the flow table.
-    pub(super) known_flow: bool,
-    /// No table tells the backend again.
-    pub(super) remember: bool,
-    /// A QUIC connection id named the backend.
-    pub(super) by_id: bool,
-}
-
-impl Decision {
-    #[inline(always)]
-    pub(super) const fn new(hash: u64) -> Self {
-        Self {
-            hash,
-            backend: NO_BACKEND,
-            entry: 0,
-            source: 0,
-            source_port: 0,
-            known: false,
-            known_flow: false,
-            remember: false,
-            by_id: false,
-        }
-    }
-}
+use crate::packet::{Family, Tcp};
 
 /// Remembers the flow where its first packets show that it should be.
 #[inline(always)]
 pub(super) fn store<A: Family>(
-    ctx: &XdpContext,
-    packet: &Packet<A>,
+    packet: &Asked<'_, A>,
     number: u32,
     service: &Service,
     backend: &Backend,
     decision: &mut Decision,
-    tags: u32,
 ) -> Result<Reason, Reason> {
     let method = u32::from(service.method);
     let replies = method == Method::NAT || method == Method::FULL_NAT;
-    if method == Method::NAT && reply_taken(packet, backend) {
+    let reply = reply_key(packet, backend)?;
+    if method == Method::NAT && reply_taken(packet, reply)? {
         return Err(Reason::ReplyTaken);
     }
     // A RST that belongs to nothing ends nothing.
-    if packet.tcp_flags & Tcp::RST != 0 {
+    if packet.tcp_flags() & Tcp::RST != 0 {
         return if method == Method::FULL_NAT && !decision.known {
             Err(Reason::NoService)
         } else {
@@ -78,22 +38,21 @@ pub(super) fn store<A: Family>(
     }
     let known = !packet.is_bare_syn() && (decision.known || seen::contains(decision.hash));
     let now = now();
-    let hop = if replies { hops::number(&return_hop(ctx, packet.ethernet, tags), now) } else { hops::NONE };
+    let hop = if replies { hops::number(packet.request.back, now) } else { hops::NONE };
     let half = reply_half(packet, method, number, backend, flow::place(decision.backend, hop), now)?;
     if method == Method::FULL_NAT && !decision.known {
-        full_nat::allocate(packet, service, backend, half, decision)?;
+        full_nat::allocate(service, reply, half, decision)?;
     }
     if known {
-        return insert(packet, method, backend, decision, hop, now);
+        return insert(packet, method, backend, reply, decision, hop, now);
     }
     seen::mark(decision.hash);
     if !packet.is_tcp() && !decision.known {
         counters::new_flow(decision.backend);
     }
     if method == Method::NAT {
-        let key = reply_key_to(&packet.key, backend, packet.key.source, packet.key.ports.source);
         // A flow whose reply would not find its way back is dropped.
-        if !half_open::insert(&key, half, false) {
+        if !half_open::insert(reply, half, false) {
             return Err(Reason::FlowTableFull);
         }
     }
@@ -106,7 +65,7 @@ pub(super) fn store<A: Family>(
 /// The reply half as it is among the half-open flows, in room of this CPU's own.
 #[inline(always)]
 fn reply_half<A: Family>(
-    packet: &Packet<A>,
+    packet: &Asked<'_, A>,
     method: u32,
     number: u32,
     backend: &Backend,
@@ -132,39 +91,39 @@ fn reply_half<A: Family>(
 
 /// The forward half among the half-open flows.
 #[inline(always)]
-fn remember<A: Family>(packet: &Packet<A>, method: u32, half: &mut HalfOpen, decision: &Decision) {
+fn remember<A: Family>(packet: &Asked<'_, A>, method: u32, half: &mut HalfOpen, decision: &Decision) {
     half.address = Addr::from_v4(decision.source);
     half.port = decision.source_port;
     half.state = flow::live(method, 0, 0);
     // Without room the flow goes where the scheduler says the next time.
-    let _ = half_open::insert(&packet.key, half, false);
+    let _ = half_open::insert(packet.key, half, false);
 }
 
 /// Both halves or none.
 #[inline(always)]
 fn insert<A: Family>(
-    packet: &Packet<A>,
+    packet: &Asked<'_, A>,
     method: u32,
     backend: &Backend,
+    reply: &mut FlowKey<A>,
     decision: &Decision,
     hop: u32,
     now: u32,
 ) -> Result<Reason, Reason> {
-    let bits = ending(packet.tcp_flags) | if packet.is_tcp() { 0 } else { UDP };
+    let bits = ending(packet.tcp_flags()) | if packet.is_tcp() { 0 } else { UDP };
     let place = flow::place(decision.backend, hop);
     let mut other = A::from_mapped(Addr::default()).to_other();
     other.as_mut()[0] = backend.identity;
     other.as_mut()[1] = decision.source;
     let state = flow::live(method, bits, decision.source_port);
-    let forward = flows::insert(&packet.key, &Entry { state, last_seen: now, place, other });
-    if forward == flows::FULL {
+    let forward = flows::insert(packet.key, state, now, place, &other);
+    if forward == flows::NONE {
         let replies = method == Method::NAT || method == Method::FULL_NAT;
         return if replies { Err(Reason::FlowTableFull) } else { Ok(Reason::Untracked) };
     }
     if method == Method::NAT || method == Method::FULL_NAT {
-        let reply = insert_reply(packet, method, backend, decision, (place, now, bits), forward);
-        if reply == flows::FULL {
-            flows::remove(&packet.key);
+        if insert_reply(packet, method, reply, decision, (place, now, bits), forward) == flows::NONE {
+            flows::remove(packet.key);
             return Err(Reason::FlowTableFull);
         }
     }
@@ -176,56 +135,69 @@ fn insert<A: Family>(
 
 #[inline(always)]
 fn insert_reply<A: Family>(
-    packet: &Packet<A>,
+    packet: &Asked<'_, A>,
     method: u32,
-    backend: &Backend,
+    reply: &mut FlowKey<A>,
     decision: &Decision,
     (place, now, bits): (u32, u32, u32),
     forward: u32,
 ) -> u32 {
     let bits = bits & UDP | REPLY;
     if method == Method::NAT {
-        let key = reply_key_to(&packet.key, backend, packet.key.source, packet.key.ports.source);
         let state = flow::live(method, bits, packet.key.ports.destination);
-        let other = packet.key.destination.to_other();
-        return flows::insert(&key, &Entry { state, last_seen: now, place, other });
+        return flows::insert(reply, state, now, place, &packet.key.destination.to_other());
     }
-    let source = crate::forward::full_nat::source(decision.source);
-    let key: FlowKey<A> = reply_key_to(&packet.key, backend, source, decision.source_port);
+    reply.destination = crate::forward::full_nat::source(decision.source);
+    reply.ports.destination = decision.source_port;
     let mut other = A::from_mapped(Addr::default()).to_other();
     other.as_mut()[0] = forward;
-    let state = flow::live(method, bits, 0);
-    let stored = flows::insert(&key, &Entry { state, last_seen: now, place, other });
+    let stored = flows::insert(reply, flow::live(method, bits, 0), now, place, &other);
     // The flow table has the port now; until here the half-open flow kept it.
-    half_open::remove(&key);
+    half_open::remove(reply);
     stored
+}
+
+/// The key of the reply half, as it is with `nat`, in room of this CPU's own.
+#[inline(always)]
+fn reply_key<A: Family>(
+    packet: &Asked<'_, A>,
+    backend: &Backend,
+) -> Result<&'static mut FlowKey<A>, Reason> {
+    let Some(scratch) = scratch::get() else {
+        return Err(Reason::Internal);
+    };
+    // SAFETY: the record is this CPU's own.
+    let reply = unsafe { &mut *Scratch::key_of::<A>(&raw mut (*scratch).reply_key) };
+    *reply = reply_key_to(packet.key, backend, packet.key.source, packet.key.ports.source);
+    Ok(reply)
 }
 
 /// Whether the backend's replies to this client and port belong to a flow of another listen address. With one backend
 /// behind two addresses, a client that uses one port towards both makes two flows the backend cannot tell apart. A flow
 /// that is over gives the replies up.
 #[inline(always)]
-fn reply_taken<A: Family>(packet: &Packet<A>, backend: &Backend) -> bool {
-    let key = reply_key_to(&packet.key, backend, packet.key.source, packet.key.ports.source);
-    let Some(reply) = flows::look_up(&key) else {
-        return false;
+fn reply_taken<A: Family>(packet: &Asked<'_, A>, reply_key: &FlowKey<A>) -> Result<bool, Reason> {
+    let Some(reply) = flows::look_up(reply_key) else {
+        return Ok(false);
     };
     // SAFETY: a slot stays readable until this program ends.
     let (state, address) = unsafe { ((*reply).state, A::from_other(&(*reply).other)) };
     if address == packet.key.destination && flow::port(state) == packet.key.ports.destination {
         // Its forward half is missing, and comes back now.
         flows::kill(reply);
-        return false;
+        return Ok(false);
     }
-    let forward_key = FlowKey {
-        source: packet.key.source,
-        destination: address,
-        ports: flow::Ports { source: packet.key.ports.source, destination: flow::port(state) },
-        protocol: packet.key.protocol,
+    let Some(scratch) = scratch::get() else {
+        return Err(Reason::Internal);
     };
-    let Some(forward) = flows::look_up(&forward_key) else {
+    // SAFETY: the record is this CPU's own.
+    let forward_key = unsafe { &mut *Scratch::key_of::<A>(&raw mut (*scratch).other_key) };
+    *forward_key = *packet.key;
+    forward_key.destination = address;
+    forward_key.ports.destination = flow::port(state);
+    let Some(forward) = flows::look_up(forward_key) else {
         flows::kill(reply);
-        return false;
+        return Ok(false);
     };
     // SAFETY: as above.
     let over = over(unsafe { (*forward).state }, state);
@@ -233,27 +205,25 @@ fn reply_taken<A: Family>(packet: &Packet<A>, backend: &Backend) -> bool {
         flows::kill(forward);
         flows::kill(reply);
     }
-    !over
+    Ok(!over)
 }
 
 /// With `nat` the reply to a packet that was scheduled by itself must find its way back; nothing else is remembered.
 #[inline(always)]
 pub(super) fn per_packet<A: Family>(
-    ctx: &XdpContext,
-    packet: &Packet<A>,
+    packet: &Asked<'_, A>,
     number: u32,
     service: &Service,
     backend: &Backend,
     decision: &mut Decision,
-    tags: u32,
 ) -> Result<Reason, Reason> {
     if service.method != Method::Nat as u8 {
         return Ok(Reason::PerPacket);
     }
     let now = now();
-    let hop = hops::number(&return_hop(ctx, packet.ethernet, tags), now);
+    let hop = hops::number(packet.request.back, now);
     let place = flow::place(decision.backend, hop);
     let half = reply_half(packet, Method::NAT, number, backend, place, now)?;
-    let key = reply_key_to(&packet.key, backend, packet.key.source, packet.key.ports.source);
-    if half_open::insert(&key, half, false) { Ok(Reason::PerPacket) } else { Err(Reason::FlowTableFull) }
+    let reply = reply_key(packet, backend)?;
+    if half_open::insert(reply, half, false) { Ok(Reason::PerPacket) } else { Err(Reason::FlowTableFull) }
 }
