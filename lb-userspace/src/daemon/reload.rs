@@ -5,11 +5,11 @@ use std::time::{Instant, SystemTime};
 
 use thiserror::Error;
 
-use super::{Daemon, timeouts};
 use super::control::{Applied, Apply};
 use super::forwarding::ReconcileError;
 use super::page::PageError;
 use super::snapshot::unix;
+use super::{Daemon, timeouts};
 use crate::config::model::{Config, Flows};
 use crate::config::{self, Host, Mistakes};
 use crate::dataplane::Sizes;
@@ -232,7 +232,9 @@ impl Daemon {
         if Sizes::of(config.flows.ipv4, config.flows.ipv6) != self.forwarding.plane.sizes
             && config.flows != self.config.flows
         {
-            tracing::warn!("flows: the size of the flow tables takes effect with the next start that finds none");
+            tracing::warn!(
+                "flows: the size of the flow tables takes effect with the next start that finds none"
+            );
         }
         self.config = config;
         if let Err(error) = self.forwarding.keep_only(&self.config.interfaces) {

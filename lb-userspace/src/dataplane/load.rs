@@ -20,8 +20,8 @@ use super::flow_table::FlowTable;
 use super::flow_table::hops::Hops;
 use super::flow_table::load::Loads;
 use super::maps::{
-    self, Counters, Decap, Entries, Interfaces, Listeners, MapAccessError, MapOpenError, Reasons, Records, Retired,
-    Seed, Sources, Stations, Tables, names, seed,
+    self, Counters, Decap, Entries, Interfaces, Listeners, MapAccessError, MapOpenError, Reasons, Records,
+    Retired, Seed, Sources, Stations, Tables, names, seed,
 };
 use super::object;
 use super::sweep::Sweeper;
@@ -272,10 +272,8 @@ impl Pinned {
     }
 
     fn sizes(self, wanted: Sizes, maps: &Path) -> Sizes {
-        let sizes = Sizes {
-            sets4: self.sets4.unwrap_or(wanted.sets4),
-            sets6: self.sets6.unwrap_or(wanted.sets6),
-        };
+        let sizes =
+            Sizes { sets4: self.sets4.unwrap_or(wanted.sets4), sets6: self.sets6.unwrap_or(wanted.sets6) };
         if sizes != wanted {
             tracing::warn!(
                 "the flow tables keep the size they were made with, and their flows: `flows` takes effect after a stop of \

@@ -46,11 +46,8 @@ impl Expected {
             return None;
         }
         let by_source = *scheduler == Scheduler::Source as u8;
-        let hash = if key.destination.is_v4() {
-            hash::<V4>(key, by_source)
-        } else {
-            hash::<Addr>(key, by_source)
-        };
+        let hash =
+            if key.destination.is_v4() { hash::<V4>(key, by_source) } else { hash::<Addr>(key, by_source) };
         let there = table.as_ref().and_then(|table| table.get(table_entry(hash) as usize));
         (there != Some(&backend)).then_some(service)
     }

@@ -16,8 +16,8 @@ use thiserror::Error;
 use crate::config::model::Config;
 use crate::dataplane::DataPlane;
 use crate::dataplane::attach::Attached;
-use crate::dataplane::maps::MapAccessError;
 use crate::dataplane::expiry::Timeouts;
+use crate::dataplane::maps::MapAccessError;
 use crate::dataplane::sweep::{Census, Handle};
 use crate::desired::{Desired, Family, Key, Way};
 use crate::net::next_hop::Unresolved;
@@ -118,7 +118,8 @@ impl Forwarding {
             self.actual = apply::read(&mut self.plane, &mut self.known)?;
         }
         let drains = desired.services.iter();
-        self.drains.extend(drains.filter_map(|(key, service)| Some((*plan.services.get(key)?, service.drain))));
+        self.drains
+            .extend(drains.filter_map(|(key, service)| Some((*plan.services.get(key)?, service.drain))));
         self.take(plan, now)?;
         let wanted = desired.services.values().flat_map(|service| &service.backends);
         let wanted = self.with_draining(wanted.map(|backend| backend.address.ip()));
@@ -141,7 +142,8 @@ impl Forwarding {
         self.drains.retain(|number, _| carried.contains(number));
         self.placed.follow(&plan.turned, &plan.services.values().copied().collect());
         let service = |backend: u32| self.actual.backends.get(&backend).map(|backend| backend.service);
-        let time = |backend| service(backend).and_then(|service| self.drains.get(&service).copied().flatten());
+        let time =
+            |backend| service(backend).and_then(|service| self.drains.get(&service).copied().flatten());
         self.leaving.follow(&plan.draining, time, now);
         if !plan.steps.is_empty() || self.plan.services != plan.services {
             self.retired = self.plane.retired.read()?;
