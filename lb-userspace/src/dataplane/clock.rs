@@ -51,6 +51,12 @@ impl Clock {
         Self { jiffies_per_second, origin: last }
     }
 
+    /// One that counts from 0 when the monotonic clock does.
+    #[cfg(test)]
+    pub(super) const fn of(jiffies_per_second: f64) -> Self {
+        Self { jiffies_per_second, origin: Reading { jiffies: 0, nanoseconds: 0 } }
+    }
+
     /// Jiffies a second: the kernel's `CONFIG_HZ`.
     #[must_use]
     pub const fn hz(&self) -> u32 {

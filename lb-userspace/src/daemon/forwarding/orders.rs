@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use lb_common::addr::Addr;
-use lb_common::service::{SOURCES, Scheduler};
+use lb_common::backend::Backend;
+use lb_common::service::Scheduler;
 
 use super::placed::Placed;
 use crate::dataplane::expiry::Timeouts;
@@ -72,14 +72,8 @@ fn misplaced(expected: Expected) -> Arc<Misplaced> {
 
 fn pool(actual: &Actual) -> Pool {
     let members = actual.backends.iter().map(|(number, backend)| {
-        let service = actual.services.get(&backend.service);
-        let sources = service.and_then(|service| actual.pools.get(&service.sources));
-        let sources: Arc<[Addr]> = sources.map_or_else(Arc::default, |sources| {
-            Arc::from(&sources.addresses[..(sources.count as usize).min(SOURCES)])
-        });
-        let member =
-            Member { identity: backend.identity, address: backend.address, port: backend.port, sources };
-        (*number, member)
+        let Backend { identity, address, port, .. } = *backend;
+        (*number, Member { identity, address, port })
     });
-    members.collect()
+    Pool::new(members, actual.pools.iter().map(|(number, sources)| (*number, *sources)))
 }

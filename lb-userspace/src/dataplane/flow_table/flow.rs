@@ -33,7 +33,7 @@ pub struct Flow {
 pub enum Half {
     /// Client to backend; with `tunnel` and `direct` there is no other.
     Forward { identity: u32 },
-    /// Client to backend with `fullnat`: number of the source address among those of the service, and the source port.
+    /// Client to backend with `fullnat`: number of the source address (see [`super::pool::Pool::source`]), and the port.
     Allocated { identity: u32, source: u32, port: u16 },
     /// Backend to client with `nat`: what the client wrote to.
     Service { address: Addr, port: u16 },

@@ -38,7 +38,7 @@ impl Memory {
         unsafe { slice::from_raw_parts(self.start.as_ptr(), self.bytes / size_of::<AtomicU32>()) }
     }
 
-    /// The same memory by twos; a map is reached by one or the other.
+    /// The same memory by twos; a field is reached by one or the other.
     pub(super) fn doubles(&self) -> &[AtomicU64] {
         // SAFETY: as in `words`; a page is aligned for these too.
         unsafe { slice::from_raw_parts(self.start.as_ptr().cast(), self.bytes / size_of::<AtomicU64>()) }

@@ -131,7 +131,8 @@ impl<A: Address> FlowTable<A> {
         self.words(number).is_some_and(|words| words[Layout::<A>::STATE].fetch_and(!LIVE, AcqRel) & LIVE != 0)
     }
 
-    /// Makes a slot free. It was dead before the last grace period began, and is left alone if it is in use.
+    /// Makes a slot free. It was dead before the last grace period began, and is left alone if it is in use. A free slot is
+    /// all zeros: the program claims one by its state and its ports in one word.
     pub(super) fn free(&mut self, number: u32) {
         let Some(words) = self.words(number) else {
             return;
@@ -145,9 +146,11 @@ impl<A: Address> FlowTable<A> {
 
     /// Makes a slot free that was claimed, and never filled, by somebody who is no more.
     pub(super) fn free_claimed(&mut self, number: u32) {
-        if let Some(words) = self.words(number) {
-            // Whoever else freed or filled it was there after all.
-            let _ = words[Layout::<A>::STATE].compare_exchange(CLAIMED, 0, AcqRel, Relaxed);
+        if let Some(words) = self.words(number)
+            && words[Layout::<A>::STATE].load(Acquire) == CLAIMED
+        {
+            slot::clear::<A>(words);
+            words[Layout::<A>::STATE].store(0, Release);
         }
     }
 

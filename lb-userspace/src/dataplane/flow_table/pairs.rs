@@ -104,10 +104,7 @@ fn other_key<A: Address>(half: &Slot<A>, pool: &Pool) -> Option<FlowKey<A>> {
     let backend = member(half, pool)?;
     let (destination, destination_port) = match method {
         Method::Nat => (half.source, ports.source),
-        Method::FullNat => {
-            let source = backend.sources.get(half.other.as_ref()[1] as usize)?;
-            (A::from_mapped(*source), flow::port(half.state))
-        }
+        Method::FullNat => (A::from_mapped(pool.source(half.other.as_ref()[1])?), flow::port(half.state)),
         Method::Tunnel | Method::Direct => return None,
     };
     Some(FlowKey {
@@ -148,7 +145,7 @@ pub(in crate::dataplane) fn missing_half<A: Address>(
         other = half.destination.to_other();
         flow::live(method, REPLY | half.state & UDP, Ports::from_word(half.ports).destination)
     };
-    Some(Slot {
+    let made = Slot {
         source: key.source,
         destination: key.destination,
         ports: key.ports.word(),
@@ -156,7 +153,10 @@ pub(in crate::dataplane) fn missing_half<A: Address>(
         last_seen: half.last_seen,
         place: half.place,
         other,
-    })
+    };
+    // A reply half names its backend by number and address only: the number may be another backend's now.
+    let is_reply = half.state & REPLY != 0;
+    (!is_reply || other_key(&made, pool) == Some(super::key(half))).then_some(made)
 }
 
 /// The first word, and zeros.

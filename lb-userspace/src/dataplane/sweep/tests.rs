@@ -5,9 +5,13 @@ use lb_common::backend::Hop;
 use lb_common::flow::{CLAIMED, SEEN_FIN, SEEN_RST, Slot, UDP};
 use lb_common::limits;
 use lb_common::service::Method;
+use nix::time::{ClockId, clock_gettime};
 use proptest::prelude::*;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::*;
+use crate::dataplane::clock::Clock;
 use crate::dataplane::expiry::State;
 use crate::dataplane::flow_table::key;
 use crate::dataplane::flow_table::tests::{SEED, halves, memory_file, pool, put, table_file, words};
@@ -212,6 +216,7 @@ fn what_died_is_freed_after_a_grace_period_and_an_idle_table_waits_for_none() {
     assert_eq!(bench.used(), 1);
     bench.sweep(1);
     assert_eq!((bench.used(), bench.graces.load(SeqCst)), (0, 1));
+    assert!(bench.sweeper.ipv4.is_all_zeros());
 }
 
 #[test]
@@ -223,6 +228,7 @@ fn a_slot_that_nobody_fills_is_free_after_two_sweeps() {
     assert_eq!(bench.used(), 1);
     bench.sweep(2);
     assert_eq!(bench.used(), 0);
+    assert!(bench.sweeper.ipv4.is_all_zeros());
 }
 
 #[test]
@@ -245,6 +251,39 @@ fn flows_are_taken_out_of_use_with_both_halves_and_no_others() {
     assert!(!census.all.contains_key(&3) && census.all.contains_key(&4));
     bench.sweep_all(2);
     assert_eq!(bench.live(), all - expected);
+}
+
+#[tokio::test]
+async fn the_thread_sweeps_does_as_it_is_told_and_ends_with_its_listener() {
+    let within = Duration::from_secs(60);
+    let bench = Bench::new();
+    let clock = Clock::of(250.0);
+    let now = clock.jiffies(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap().into());
+    for (flow, idle) in [(1, 0), (2, 0), (3, 3 * 250)] {
+        bench.put(flow, Method::Nat, (0, 0), [now.wrapping_sub(idle); 2].into());
+    }
+    let table = bench.twin();
+    let live = || table.live().count();
+    let (censuses, mut inbox) = mpsc::channel(1);
+    let Bench { sweeper, orders, .. } = bench;
+    let sweep = start(sweeper, clock, orders.clone(), censuses).unwrap();
+    assert_eq!(timeout(within, inbox.recv()).await.unwrap().unwrap().all.len(), 3);
+    let timeouts = Timeouts { established: Duration::from_secs(2), ..Timeouts::default() };
+    let killed = sweep.kill_where(|flow| flow.backend == 1).unwrap();
+    assert_eq!(timeout(within, killed).await.unwrap().unwrap(), 2);
+    assert_eq!(live(), 4);
+    sweep.order(Orders { timeouts, ..orders }).unwrap();
+    let mut expired = 0;
+    while expired == 0 {
+        expired = timeout(within, inbox.recv()).await.unwrap().unwrap().expired;
+    }
+    assert!(live() <= 2);
+    drop(inbox);
+    // What it holds is dropped when it ends, the predicate with it.
+    let (held, dropped) = oneshot::channel::<()>();
+    let asked = sweep.kill_where(move |_| held.is_closed());
+    drop(asked);
+    assert!(timeout(within, dropped).await.unwrap().is_err());
 }
 
 #[test]

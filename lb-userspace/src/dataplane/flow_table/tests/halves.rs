@@ -67,6 +67,14 @@ fn only_the_client_tells_who_it_is_with_fullnat() {
 }
 
 #[test]
+fn a_flow_does_not_come_back_to_a_backend_that_has_got_the_number_of_its_own() {
+    let (_, reply) = halves::<V4>(1, Method::Nat, 0, 0);
+    let other = *pool::<V4>().get(3).unwrap();
+    let pool = Pool::new([(1, other)], []);
+    assert!(missing_half(0, &reply.unwrap(), &pool).is_none());
+}
+
+#[test]
 fn a_half_of_another_flow_is_not_taken_for_the_other_one() {
     let (table, pool): (FlowTable<V4>, _) = (table(1 << 8), pool::<V4>());
     for method in BOTH {
@@ -102,7 +110,7 @@ fn told_in_words<A: Address>() {
     let half = Flow::of(&reply.unwrap()).unwrap().half;
     assert_eq!(half, Half::Service { address: service, port: 443_u16.to_be() });
     let (forward, reply) = halves::<A>(5, Method::FullNat, 0, 9);
-    let half = Half::Allocated { identity: IDENTITY + 5, source: 1, port: port(forward.state) };
+    let half = Half::Allocated { identity: IDENTITY + 5, source: 33, port: port(forward.state) };
     assert_eq!(Flow::of(&forward).unwrap().half, half);
     assert_eq!(Flow::of(&reply.unwrap()).unwrap().half, Half::Partner { slot: 9 });
     assert_eq!(backend(forward.place), 5);

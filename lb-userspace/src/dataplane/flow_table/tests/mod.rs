@@ -3,22 +3,22 @@
 mod halves;
 mod hammer;
 mod model;
-mod speed;
 
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
-use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use lb_common::addr::{Addr, Address};
 use lb_common::flow::{Ports, REPLY, Set, Slot, live, place};
-use lb_common::service::Method;
+use lb_common::service::{Method, Sources};
 
 use super::FlowTable;
 use super::pool::{Member, Pool};
 
 pub(in crate::dataplane) const SEED: u64 = 0x0123_4567_89ab_cdef;
 pub(in crate::dataplane) const IDENTITY: u32 = 0xfeed_0000;
-/// Source addresses of the pool's services.
+/// Source addresses of the pool, and the index of their record.
 const SOURCES: u32 = 4;
+const RECORD: u32 = 2;
 
 /// Memory that several handles may map, as several of one map.
 pub(in crate::dataplane) fn memory_file(bytes: usize) -> OwnedFd {
@@ -50,14 +50,16 @@ pub(in crate::dataplane) fn address<A: Address>(net: u8, number: u32) -> A {
 
 /// Backends 0 to 15; those with odd numbers have a port of their own.
 pub(in crate::dataplane) fn pool<A: Address>() -> Pool {
-    let sources: Arc<[Addr]> = (0..SOURCES).map(|number| address::<A>(172, number).mapped()).collect();
+    let mut sources = Sources { count: SOURCES, first_port: 2000, ports: 60_000, ..Sources::default() };
+    for (number, source) in (0..SOURCES).zip(&mut sources.addresses) {
+        *source = address::<A>(172, number).mapped();
+    }
     let member = |number: u32| Member {
         identity: IDENTITY + number,
         address: address::<A>(10, number).mapped(),
         port: if number.is_multiple_of(2) { 0 } else { 8080_u16.to_be() },
-        sources: Arc::clone(&sources),
     };
-    (0..16).map(|number| (number, member(number))).collect()
+    Pool::new((0..16).map(|number| (number, member(number))), [(RECORD, sources)])
 }
 
 /// The forward half of a flow by number, and the reply half where there is one, told by hand rather than by the code under test.
@@ -87,7 +89,7 @@ pub(in crate::dataplane) fn halves<A: Address>(
         state: live(method as u32, bits, if full { source_port } else { 0 }),
         last_seen: 0,
         place: place(backend, 7),
-        other: words(IDENTITY + backend, if full { source } else { 0 }),
+        other: words(IDENTITY + backend, if full { RECORD * 16 + source } else { 0 }),
     };
     let nat = Slot {
         source: address(10, backend),
@@ -127,4 +129,10 @@ pub(in crate::dataplane) fn words<A: Address>(slot: &Slot<A>) -> (Addr, Addr, [u
     let Slot { source, destination, ports, state, last_seen, place, other } = slot;
     let numbers = [*ports, *state, *last_seen, *place];
     (source.mapped(), destination.mapped(), numbers, other.as_ref().to_vec())
+}
+
+impl<A: Address> FlowTable<A> {
+    pub(in crate::dataplane) fn is_all_zeros(&self) -> bool {
+        self.memory.words().iter().all(|word| word.load(Relaxed) == 0)
+    }
 }
