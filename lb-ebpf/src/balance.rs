@@ -13,10 +13,11 @@ use lb_common::service::Method;
 use crate::maps::{backends, counters, flows, hops, load, reasons, scratch, stations};
 use crate::outcome::Outcome;
 use crate::packet::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet, Family, Packet, Tcp, at,
+    Control, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet, Family, Packet, Tcp, at,
 };
 use crate::miss::{self, Answer};
-use crate::{forward, icmp_error, reset, vlan};
+use crate::icmp_error::{self, Whose};
+use crate::{echo, forward, reset, vlan};
 
 /// Runs one packet through; returns the XDP action and counts the reason.
 #[inline(always)]
@@ -44,6 +45,7 @@ fn ipv4(ctx: &XdpContext, tags: u32) -> Outcome {
     match Outcome::from_word(known4(ctx.ctx, tags)) {
         Outcome::UNKNOWN => Outcome::from_word(send4(ctx.ctx, ask4(ctx.ctx, tags, 0))),
         Outcome::LOST => Outcome::from_word(send4(ctx.ctx, ask4(ctx.ctx, tags, 1))),
+        Outcome::OTHER => Outcome::from_word(other4(ctx.ctx)),
         outcome => outcome,
     }
 }
@@ -53,6 +55,7 @@ fn ipv6(ctx: &XdpContext, tags: u32) -> Outcome {
     match Outcome::from_word(known6(ctx.ctx, tags)) {
         Outcome::UNKNOWN => Outcome::from_word(send6(ctx.ctx, ask6(ctx.ctx, tags, 0))),
         Outcome::LOST => Outcome::from_word(send6(ctx.ctx, ask6(ctx.ctx, tags, 1))),
+        Outcome::OTHER => Outcome::from_word(other6(ctx.ctx)),
         outcome => outcome,
     }
 }
@@ -87,20 +90,32 @@ fn send6(ctx: *mut xdp_md, answer: u32) -> u32 {
     send::<Addr>(&XdpContext::new(ctx), Answer::from_word(answer)).word()
 }
 
+#[inline(never)]
+fn other4(ctx: *mut xdp_md) -> u32 {
+    other::<V4>(&XdpContext::new(ctx)).word()
+}
+
+#[inline(never)]
+fn other6(ctx: *mut xdp_md) -> u32 {
+    other::<Addr>(&XdpContext::new(ctx)).word()
+}
+
 #[inline(always)]
 fn ethertype(ctx: &XdpContext) -> Option<u16> {
     // SAFETY: `at` compared the header with the end of the packet.
     at::<Ethernet>(ctx, 0).map(|ethernet| unsafe { (*ethernet).ethertype })
 }
 
-/// Counts the reason and says the action. What passes goes to the kernel with the tags it came with.
+/// Counts the reason and says the action. What passes goes to the kernel with the tags it came with, and an answer goes
+/// back with them.
 #[inline(always)]
 fn conclude(ctx: &XdpContext, outcome: Outcome, tags: u64) -> u32 {
     reasons::count(outcome.reason());
     if outcome.reason() == Reason::Internal as u32 {
         error!(ctx, "a map holds what it never should; please report this with `bpftool map dump`");
     }
-    if tags != 0 && outcome.action() == xdp_action::XDP_PASS && !vlan::restore(ctx.ctx, tags) {
+    let stays = outcome.action() == xdp_action::XDP_PASS || Reason::is_answer(outcome.reason());
+    if tags != 0 && stays && !vlan::restore(ctx.ctx, tags) {
         return xdp_action::XDP_DROP;
     }
     outcome.action()
@@ -110,11 +125,7 @@ fn conclude(ctx: &XdpContext, outcome: Outcome, tags: u64) -> u32 {
 fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
     let mut why = Reason::Malformed;
     let Some(packet) = A::parse(ctx, &mut why) else {
-        return if A::IS_V4 && matches!(why, Reason::OtherProtocol) {
-            Outcome::from_word(icmp_error::run(ctx.ctx, tags))
-        } else {
-            Outcome::because(why)
-        };
+        return if matches!(why, Reason::OtherProtocol) { Outcome::OTHER } else { Outcome::because(why) };
     };
     // A SYN is decided by its service.
     if packet.is_bare_syn() {
@@ -140,12 +151,18 @@ fn ask<A: miss::Called>(ctx: &XdpContext, tags: u32, lost: bool) -> Answer {
     }
 }
 
+/// What to do with a packet that is neither TCP nor UDP.
+#[inline(always)]
+fn other<A: Whose>(ctx: &XdpContext) -> Outcome {
+    if echo::answer::<A>(ctx.ctx) { Outcome::because(Reason::Echo) } else { icmp_error::run::<A>(ctx) }
+}
+
 /// Does it.
 #[inline(always)]
-fn send<A: Family>(ctx: &XdpContext, answer: Answer) -> Outcome {
+fn send<A: Control>(ctx: &XdpContext, answer: Answer) -> Outcome {
     if !answer.is_forward() && !answer.is_reply() {
         return if answer.is_reset() {
-            Outcome::because(if reset::answer(ctx.ctx) { Reason::Reset } else { Reason::NoBackend })
+            Outcome::because(if reset::answer::<A>(ctx.ctx) { Reason::Reset } else { Reason::NoBackend })
         } else {
             Outcome::by_reason(answer.reason())
         };
@@ -191,7 +208,7 @@ impl Way {
 }
 
 #[inline(always)]
-fn forward_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A>, tags: u32) -> Outcome {
+fn forward_half<A: Control>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A>, tags: u32) -> Outcome {
     // SAFETY: a slot stays readable until this program ends.
     let (state, place, other) = unsafe { ((*slot).state, (*slot).place, (*slot).other) };
     let number = flow::backend(place);
@@ -251,7 +268,7 @@ fn reply_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A
     let mut client = packet.key.destination;
     let mut ports = Ports { source: flow::port(state), destination: packet.key.ports.destination };
     if flow::method(state) == Method::FULL_NAT {
-        let Some(forward) = forward::full_nat::forward_half(packet, other.as_ref()[0]) else {
+        let Some(forward) = forward::full_nat::forward_half(&packet.key, other.as_ref()[0]) else {
             return Outcome::because(Reason::NoWayBack);
         };
         // SAFETY: as above.

@@ -1,0 +1,165 @@
+//! ICMP errors about packets of flows: unreachable, too big, time exceeded, parameter problem (RFC 792, RFC 4443).
+//!
+//! An error quotes the packet it is about, and goes to the sender of that. Turned around, the 5-tuple of the quoted packet is
+//! that of a packet which goes the error's way, so it is the key of a flow: about an answer to a client it leads to the
+//! backend that answered, and about a packet that was rewritten for a backend, to the client. The error is rewritten
+//! as that packet would be, outside and in the quotation (RFC 5508 section 4.2), or wrapped as it would be. It changes no
+//! state: a forged one goes where the flow goes and moves nothing.
+//!
+//! Errors about packets of the node itself are the kernel's, and those are all that routers send about the outer header
+//! of a tunnel: it names the two ends of the tunnel and no client. From a "too big" among them the kernel learns the
+//! size that the route takes only if somebody on the node has to do with the protocol that is quoted, as a tunnel device
+//! or a raw socket has (`icmp_socket_deliver` in net/ipv4/icmp.c, `icmpv6_notify` in net/ipv6/icmp.c).
+
+mod translate;
+mod whose;
+
+use aya_ebpf::programs::XdpContext;
+use lb_common::backend::RESOLVED;
+use lb_common::flow::{FlowKey, Ports};
+use lb_common::reason::Reason;
+use lb_common::service::Method;
+
+pub(crate) use whose::Whose;
+
+use crate::balance::for_this_host;
+use crate::forward::{check_hops_left, direct, tunnel};
+use crate::maps::scratch::{self, About, Scratch};
+use crate::maps::{backends, hops};
+use crate::outcome::Outcome;
+use crate::packet::{Control, Ethernet, Icmp, PROTOCOL_TCP, PROTOCOL_UDP, Packet, Tcp, Udp, at, holds, opaque};
+use crate::transmit::transmit;
+
+/// An error as it came.
+struct Error<A: Control> {
+    ethernet: *mut Ethernet,
+    ip: *mut A::Header,
+    icmp: *mut Icmp,
+    quoted: *mut A::Header,
+    /// Of the quoted transport header only the first eight bytes are promised (RFC 792).
+    ports: *mut Udp,
+    /// Where that header begins in the frame.
+    transport: usize,
+    /// Bytes of the IP packet.
+    length: usize,
+    /// The quoted 5-tuple turned around.
+    key: FlowKey<A>,
+}
+
+/// What is no error about a flow is left to the kernel.
+#[inline(always)]
+pub(crate) fn run<A: Whose>(ctx: &XdpContext) -> Outcome {
+    let (Some(error), Some(scratch)) = (parse::<A>(ctx), scratch::get()) else {
+        return Outcome::because(Reason::OtherProtocol);
+    };
+    // SAFETY: the record is this CPU's own.
+    unsafe { Scratch::key_of::<A>(&raw mut (*scratch).request.key).write(error.key) };
+    let whose = A::whose();
+    if whose == whose::NOBODYS {
+        return Outcome::because(Reason::OtherProtocol);
+    }
+    if !for_this_host(ctx, error.ethernet) {
+        return Outcome::because(Reason::OtherHost);
+    }
+    if whose == whose::LOST {
+        return Outcome::because(Reason::NoBackend);
+    }
+    // SAFETY: as above.
+    let about = unsafe { &(*scratch).about };
+    let packet = Packet {
+        ethernet: error.ethernet,
+        ip: error.ip,
+        transport: error.icmp.cast(),
+        key: error.key,
+        ip_length: error.length as u32,
+        tcp_flags: 0,
+    };
+    let action = if whose == whose::CLIENTS {
+        to_client(ctx, &error, &packet, about)
+    } else {
+        to_backend(ctx, &error, &packet, about)
+    };
+    Outcome::of(Reason::IcmpError, action)
+}
+
+#[inline(always)]
+fn parse<A: Control>(ctx: &XdpContext) -> Option<Error<A>> {
+    let icmp_at = size_of::<Ethernet>() + size_of::<A::Header>();
+    let quoted_at = icmp_at + size_of::<Icmp>();
+    let ethernet = at::<Ethernet>(ctx, 0)?;
+    let ip = at::<A::Header>(ctx, size_of::<Ethernet>())?;
+    let icmp = at::<Icmp>(ctx, icmp_at)?;
+    let quoted = at::<A::Header>(ctx, quoted_at)?;
+    // SAFETY: `at` compared each header with the end of the packet.
+    unsafe {
+        let length = A::icmp_packet(ip);
+        if length == 0 || !holds(ctx, size_of::<Ethernet>() + length) || !A::is_error((*icmp).kind) {
+            return None;
+        }
+        let next = A::followed_by(ctx, quoted, quoted_at);
+        let (header, protocol) = (next >> 8, next as u8);
+        if header == 0 || !(protocol == PROTOCOL_TCP || protocol == PROTOCOL_UDP) {
+            return None;
+        }
+        let transport = quoted_at + header;
+        if transport + size_of::<Udp>() > size_of::<Ethernet>() + length {
+            return None;
+        }
+        let ports = at::<Udp>(ctx, opaque(transport))?;
+        let ((_, receiver), (source, destination)) = (A::addresses(ip), A::addresses(quoted));
+        if source != receiver {
+            return None;
+        }
+        let key = FlowKey {
+            source: destination,
+            destination: source,
+            ports: Ports { source: (*ports).destination, destination: (*ports).source },
+            protocol: u32::from(protocol),
+        };
+        Some(Error { ethernet, ip, icmp, quoted, ports, transport, length, key })
+    }
+}
+
+/// About a packet that a router on the way to the backend, or the backend, refused. Whoever it was, the client knows the
+/// service only.
+#[inline(always)]
+fn to_client<A: Control>(
+    ctx: &XdpContext,
+    error: &Error<A>,
+    packet: &Packet<A>,
+    about: &About,
+) -> Result<u32, Reason> {
+    check_hops_left(packet)?;
+    let Some(hop) = hops::get(about.hop) else {
+        return Err(Reason::NoWayBack);
+    };
+    translate::translate(ctx, error, about);
+    transmit(ctx, hop, A::ETHERTYPE)
+}
+
+/// As [`crate::forward::to_backend`], but that an error is never answered by another one (RFC 1122 section 3.2.2, RFC 4443
+/// section 2.4).
+#[inline(always)]
+fn to_backend<A: Control>(
+    ctx: &XdpContext,
+    error: &Error<A>,
+    packet: &Packet<A>,
+    about: &About,
+) -> Result<u32, Reason> {
+    let Some(backend) = backends::get(about.backend) else {
+        return Err(Reason::Internal);
+    };
+    if backend.flags & RESOLVED == 0 {
+        return Err(Reason::NextHopUnresolved);
+    }
+    check_hops_left(packet)?;
+    if packet.ip_length + tunnel::overhead(about.method, backend) > u32::from(backend.mtu) {
+        return Err(Reason::TooBig);
+    }
+    match about.method {
+        Method::TUNNEL => return tunnel::encapsulate(ctx, packet, backend),
+        Method::DIRECT => direct::rewrite(packet),
+        _ => translate::translate(ctx, error, about),
+    }
+    transmit(ctx, &backend.next_hop, A::ETHERTYPE)
+}
