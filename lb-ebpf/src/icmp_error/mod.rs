@@ -14,6 +14,7 @@
 mod translate;
 mod whose;
 
+use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::RESOLVED;
 use lb_common::flow::{FlowKey, Ports};
@@ -46,25 +47,42 @@ struct Error<A: Control> {
     key: FlowKey<A>,
 }
 
-/// What is no error about a flow is left to the kernel.
+/// What is no error about a flow is left to the kernel. Two functions one after another, which would not fit on one stack.
 #[inline(always)]
-pub(crate) fn run<A: Whose>(ctx: &XdpContext) -> Outcome {
+pub(crate) fn run<A: Whose>(ctx: *mut xdp_md) -> Outcome {
+    match ask::<A>(ctx) {
+        whose::NOBODYS => Outcome::because(Reason::OtherProtocol),
+        whose::OTHERS => Outcome::because(Reason::OtherHost),
+        whose::LOST => Outcome::because(Reason::NoBackend),
+        whose => Outcome::from_word(send::<A>(ctx, whose)),
+    }
+}
+
+/// Whose it is.
+#[inline(never)]
+fn ask<A: Whose>(ctx: *mut xdp_md) -> u32 {
+    let ctx = &XdpContext::new(ctx);
     let (Some(error), Some(scratch)) = (parse::<A>(ctx), scratch::get()) else {
-        return Outcome::because(Reason::OtherProtocol);
+        return whose::NOBODYS;
     };
     // SAFETY: the record is this CPU's own.
     unsafe { Scratch::key_of::<A>(&raw mut (*scratch).request.key).write(error.key) };
-    let whose = A::whose();
-    if whose == whose::NOBODYS {
-        return Outcome::because(Reason::OtherProtocol);
+    let here = for_this_host(ctx, error.ethernet);
+    match A::whose() {
+        whose::NOBODYS => whose::NOBODYS,
+        whose if here => whose,
+        _ => whose::OTHERS,
     }
-    if !for_this_host(ctx, error.ethernet) {
-        return Outcome::because(Reason::OtherHost);
-    }
-    if whose == whose::LOST {
-        return Outcome::because(Reason::NoBackend);
-    }
-    // SAFETY: as above.
+}
+
+/// Sends it to them.
+#[inline(never)]
+fn send<A: Control>(ctx: *mut xdp_md, whose: u32) -> u32 {
+    let ctx = &XdpContext::new(ctx);
+    let (Some(error), Some(scratch)) = (parse::<A>(ctx), scratch::get()) else {
+        return Outcome::because(Reason::Internal).word();
+    };
+    // SAFETY: the record is this CPU's own.
     let about = unsafe { &(*scratch).about };
     let packet = Packet {
         ethernet: error.ethernet,
@@ -79,7 +97,7 @@ pub(crate) fn run<A: Whose>(ctx: &XdpContext) -> Outcome {
     } else {
         to_backend(ctx, &error, &packet, about)
     };
-    Outcome::of(Reason::IcmpError, action)
+    Outcome::of(Reason::IcmpError, action).word()
 }
 
 #[inline(always)]

@@ -16,8 +16,10 @@ use crate::packet::{Control, Family};
 pub(super) const NOBODYS: u32 = 0;
 /// The flow's backend serves no more.
 pub(super) const LOST: u32 = 1;
-pub(super) const BACKENDS: u32 = 2;
-pub(super) const CLIENTS: u32 = 3;
+/// Sent to another host's MAC address.
+pub(super) const OTHERS: u32 = 2;
+pub(super) const BACKENDS: u32 = 3;
+pub(super) const CLIENTS: u32 = 4;
 
 /// Says whose a packet with the key in the scratch record is, and leaves there how it gets to them. Visible outside of
 /// the object, so that the verifier looks at each by itself ("Function by function verification" in
