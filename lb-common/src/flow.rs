@@ -230,3 +230,15 @@ pub const fn sets(hash: u64, mask: u32) -> [u32; 2] {
 pub const fn home(hash: u64) -> u32 {
     (hash >> 61) as u32
 }
+
+/// Slots of its first set that are in use from which on a new half goes to its second set, if that one is emptier. Most halves
+/// are in their first set, so one look finds them; and of the new ones the first that finds no slot comes when
+/// six tenths of the table are in use, where it would come at a third if first sets were filled up.
+pub const CROWDED: u32 = 6;
+
+/// Whether a new half goes to its second set, by how many slots of both are in use.
+#[inline(always)]
+#[must_use]
+pub const fn prefers_second(used_of_first: u32, used_of_second: u32) -> bool {
+    used_of_first >= CROWDED && used_of_second < used_of_first
+}

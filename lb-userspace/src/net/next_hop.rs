@@ -118,7 +118,7 @@ fn way(route: &Route, links: &BTreeMap<u32, Link>, neighbours: &Neighbours) -> R
     let source = link.mac.ok_or(Unresolved::NotEthernet)?;
     let neighbour = neighbours.get(&route.neighbour()).ok_or(Unresolved::NoNeighbour { via: route.via })?;
     Ok(Way {
-        next_hop: NextHop { destination: neighbour.mac, source, ifindex: route.interface },
+        next_hop: NextHop { destination: neighbour.mac, source, ifindex: route.interface, tags: 0 },
         mtu: u16::try_from(link.mtu).unwrap_or(u16::MAX),
         source: route.source.unwrap_or(route.via),
     })
