@@ -38,3 +38,15 @@ pod!(Backend = 64 bytes, NextHop = 16 bytes);
 pub const SERVING: u32 = 1;
 /// `next_hop` is filled in.
 pub const RESOLVED: u32 = 2;
+
+/// An 802.1Q tag is in use. Beside the VLAN identifier this bit, which a tag on the wire has other uses for, says so.
+pub const TAGGED: u16 = 1 << 12;
+/// The tag is an 802.1ad service tag.
+pub const SERVICE_TAG: u16 = 1 << 13;
+
+/// Inner and outer tag in one word; a frame with one tag has only the inner one. 0 for a frame without.
+#[inline(always)]
+#[must_use]
+pub const fn tags(outer: u16, inner: u16) -> u32 {
+    (outer as u32) << 16 | inner as u32
+}

@@ -39,6 +39,8 @@ pub struct Backend {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Way {
     pub next_hop: NextHop,
+    /// VLAN tags its frames carry, as [`lb_common::backend::tags`] encodes them.
+    pub tags: u32,
     /// Bytes of the largest IP packet.
     pub mtu: u16,
     /// The node's own address on this way.

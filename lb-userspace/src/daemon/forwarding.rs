@@ -6,8 +6,6 @@ use std::time::{Duration, Instant};
 
 use lb_common::counters::BackendCounters;
 use lb_common::service::NO_TABLE;
-use lb_common::station::Station;
-use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 use thiserror::Error;
 
@@ -17,8 +15,9 @@ use crate::dataplane::attach::{AttachError, Attached};
 use crate::dataplane::maps::MapAccessError;
 use crate::dataplane::sweep::Census;
 use crate::desired::{Desired, Way};
-use crate::net::next_hop::Unresolved;
-use crate::net::ways::Ways;
+use crate::net::links::Links;
+use crate::net::next_hop::Found;
+use crate::net::way::Unresolved;
 use crate::reconcile::apply::{self, KnownTables};
 use crate::reconcile::plan::{self, Actual, Circumstances, Plan, PlanError, Step, TableCache};
 use crate::status::Traffic;
@@ -53,6 +52,8 @@ pub(super) struct Forwarding {
     pub(super) known: KnownTables,
     cache: TableCache,
     ways: BTreeMap<IpAddr, Way>,
+    /// Empty until they were read.
+    links: Links,
     quiet: BTreeMap<u32, u8>,
     /// When the table of a service changed last.
     turned: BTreeMap<u32, Instant>,
@@ -73,6 +74,7 @@ impl Forwarding {
             known: KnownTables::default(),
             cache: TableCache::default(),
             ways: BTreeMap::new(),
+            links: Links::default(),
             quiet: BTreeMap::new(),
             turned: BTreeMap::new(),
         }
@@ -177,10 +179,16 @@ impl Forwarding {
     }
 
     /// Whether a way changed. One that is lost is kept: health checks tell whether it still leads anywhere.
-    pub(super) fn handle_ways(&mut self, found: Ways) -> bool {
+    pub(super) fn handle_ways(&mut self, found: Found) -> bool {
+        if self.links != found.links {
+            self.links = found.links;
+            if let Err(error) = self.follow_stations(&self.indexes()) {
+                tracing::warn!("{error}; trying again");
+            }
+        }
         let mut changed = false;
         self.unresolved.clear();
-        for (destination, way) in found {
+        for (destination, way) in found.ways {
             match way {
                 Ok(way) => changed |= self.ways.insert(destination, way) != Some(way),
                 Err(reason) => {
@@ -238,18 +246,13 @@ impl Forwarding {
         self.attached.values().filter_map(|attached| Some(attached.as_ref().ok()?.ifindex)).collect()
     }
 
-    /// Tells the program the MAC addresses of its interfaces; they may change while they are up.
+    /// Tells the program the MAC addresses of its interfaces and of those stacked on them; they may change while they are
+    /// up. Until they were read those stay that an earlier daemon told it.
     fn follow_stations(&mut self, indexes: &BTreeSet<u32>) -> Result<(), MapAccessError> {
-        let Ok(addresses) = getifaddrs() else {
+        if self.links.is_empty() {
             return Ok(());
-        };
-        let stations = addresses.filter_map(|interface| {
-            let link = interface.address?;
-            let link = link.as_link_addr()?;
-            let ifindex = u32::try_from(link.ifindex()).ok().filter(|index| indexes.contains(index))?;
-            Some(Station { ifindex, address: link.addr()?, zero: 0 })
-        });
-        self.plane.stations.set(&stations.collect())
+        }
+        self.plane.stations.set(&self.links.stations(indexes))
     }
 
     /// Attaches again where the program is no longer attached: to interfaces that were made again, and where somebody

@@ -48,7 +48,7 @@ impl World {
     fn new() -> Self {
         let way = |last: u8| {
             let next_hop = NextHop { destination: [2, 0, 0, 0, 0, last], source: [2; 6], ifindex: 3 };
-            let way = Way { next_hop, mtu: 1500, source: IpAddr::from([10, 0, 0, 1]) };
+            let way = Way { next_hop, tags: 0, mtu: 1500, source: IpAddr::from([10, 0, 0, 1]) };
             (IpAddr::from([10, 0, 0, last]), way)
         };
         let circumstances = Circumstances { ways: (0..=255).map(way).collect(), ..Circumstances::default() };
