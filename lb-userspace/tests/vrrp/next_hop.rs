@@ -2,10 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Command, Stdio};
 
 use evenkeel::desired::Way;
 use evenkeel::net::next_hop::{self, Found};
 use evenkeel::net::way::Unresolved;
+use lb_common::backend::{SERVICE_TAG, TAGGED, tags};
 use nix::net::if_::if_nametoindex;
 
 use super::lab::{Host, Lab, eventually, runtime};
@@ -237,4 +239,50 @@ fn a_macvlan_interface_is_a_station_of_the_one_below_it_and_its_frames_leave_by_
 
     host.ip(&["link", "del", "vrrp51"]);
     assert_eq!(stations(), before);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_vlan_interface_adds_its_tag_and_its_frames_leave_by_the_one_below_it() {
+    const OWN: [u8; 6] = [2, 0, 0, 0, 0, 3];
+    let lab = lab(2);
+    let (host, interface) = (&lab.hosts[0], index(&lab.hosts[0], "eth0"));
+    if !has_vlans(host) {
+        println!("not tested: this kernel has no VLAN interfaces");
+        return;
+    }
+    for (number, host) in (1..).zip(&lab.hosts) {
+        host.ip(&["link", "add", "link", "eth0", "name", "one", "type", "vlan", "id", "5"]);
+        host.ip(&[
+            "link", "add", "link", "eth0", "name", "outer", "type", "vlan", "proto", "802.1ad", "id", "7",
+        ]);
+        host.ip(&["link", "add", "link", "outer", "name", "inner", "type", "vlan", "id", "4094"]);
+        for (interface, network) in [("one", 5), ("outer", 6), ("inner", 7)] {
+            host.ip(&["link", "set", interface, "up"]);
+            host.ip(&["address", "add", &format!("10.0.{network}.{number}/24"), "dev", interface]);
+            let address = format!("2001:db8:{network}::{number}/64");
+            host.ip(&["address", "add", &address, "dev", interface, "nodad"]);
+        }
+    }
+    host.ip(&["link", "set", "inner", "address", "02:00:00:00:00:03", "mtu", "1400"]);
+    let (five, seven) = (5 | TAGGED, 7 | TAGGED | SERVICE_TAG);
+    let rows = [(5, tags(0, five), 1500), (6, tags(0, seven), 1500), (7, tags(seven, 4094 | TAGGED), 1400)];
+    for (network, tags, mtu) in rows {
+        for other in [format!("10.0.{network}.2"), format!("2001:db8:{network}::2")] {
+            let other = other.parse().unwrap();
+            eventually("there is a way", || way(host, other).is_ok());
+            let way = way(host, other).unwrap();
+            assert_eq!((way.next_hop.ifindex, way.tags, way.mtu), (interface, tags, mtu), "{other}");
+            assert_eq!(way.next_hop.source == OWN, network == 7, "{other}");
+        }
+    }
+    let stations = read(host, &BTreeSet::new()).links.stations(&BTreeSet::from([interface]));
+    assert_eq!(stations.len(), 2, "eth0's own is also that of two VLAN interfaces");
+    assert!(stations.iter().any(|station| station.address == OWN));
+}
+
+fn has_vlans(host: &Host) -> bool {
+    let mut ip = Command::new("ip");
+    ip.args(["link", "add", "link", "eth0", "name", "probe", "type", "vlan", "id", "1"]);
+    host.run(|| ip.stderr(Stdio::null()).status().unwrap().success())
 }
