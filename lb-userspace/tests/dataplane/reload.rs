@@ -31,7 +31,7 @@ fn pools(services: u16, backends: u16) -> Desired {
 fn circumstances() -> Circumstances {
     let next_hop = NextHop { destination: [2; 6], source: [2; 6], ifindex: 1 };
     let address = IpAddr::from([10, 0, 0, 1]);
-    let way = Way { next_hop, mtu: 1500, source: address };
+    let way = Way { next_hop, tags: 0, mtu: 1500, source: address };
     Circumstances { ways: BTreeMap::from([(address, way)]), ..Circumstances::default() }
 }
 
