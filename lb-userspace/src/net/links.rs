@@ -72,7 +72,7 @@ impl Links {
     /// # Errors
     /// They can't: it is down, no Ethernet, or has more tags on it than a frame may carry.
     pub fn exit(&self, index: u32) -> Result<Exit, Unresolved> {
-        let top = self.0.get(&index).ok_or_else(|| Unresolved::NoInterface { index })?;
+        let top = self.0.get(&index).ok_or(Unresolved::NoInterface { index })?;
         let source = top.mac.ok_or_else(|| Unresolved::NotEthernet { interface: top.name.clone() })?;
         let mut exit = Exit { ifindex: index, source, tags: 0, mtu: top.mtu };
         // The interface nearest to the host puts its tag on first: it is the inner one.

@@ -197,9 +197,12 @@ mod tests {
         Route { kind: RouteType::Unicast, interface: 2, via: ip(via), source: Some(ip(source)), mtu: None }
     }
 
-    /// What the way over a route is: MAC address, MTU and source, or what the error says, and whether the neighbour is
+    /// MAC address, MTU and source.
+    type Told = ([u8; 6], u16, IpAddr);
+
+    /// What the way over a route is, or what the error says, and whether the neighbour is
     /// asked for.
-    fn chosen(route: Route, stale: bool) -> (Result<([u8; 6], u16, IpAddr), String>, bool) {
+    fn chosen(route: Route, stale: bool) -> (Result<Told, String>, bool) {
         let vias = ["10.0.0.1", "2001:db8::1", "fe80::1"];
         let known = vias.map(|via| ((2, ip(via)), Neighbour { mac: PEER, stale }));
         let neighbours = Neighbours::from(known);
