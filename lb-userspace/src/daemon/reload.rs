@@ -207,6 +207,10 @@ impl Daemon {
     }
 
     async fn replace(&mut self, source: Source) -> Result<(), ReloadError> {
+        let size = |flows: &Flows| Sizes::of(flows.ipv4, flows.ipv6);
+        if size(&source.config.flows) != size(&self.config.flows) {
+            tracing::warn!("flows: another size takes effect with the next start that finds no flow tables");
+        }
         let result = self.configure(source.config).await;
         match result {
             Ok(()) => self.last_applied.keep(source.text),
@@ -229,13 +233,6 @@ impl Daemon {
         self.checks.configure(&config, Instant::now());
         self.admin.configure(&config);
         self.forwarding.set_timeouts(timeouts(&config.flows));
-        if Sizes::of(config.flows.ipv4, config.flows.ipv6) != self.forwarding.plane.sizes
-            && config.flows != self.config.flows
-        {
-            tracing::warn!(
-                "flows: the size of the flow tables takes effect with the next start that finds none"
-            );
-        }
         self.config = config;
         if let Err(error) = self.forwarding.keep_only(&self.config.interfaces) {
             tracing::warn!("{error}; trying again");

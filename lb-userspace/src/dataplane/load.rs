@@ -77,8 +77,6 @@ pub struct DataPlane {
     pub sizes: Sizes,
     /// Secret of the flow tables' hash.
     pub seed: u64,
-    /// The flow tables are those of an earlier daemon.
-    pub adopted: bool,
     pub listeners: Listeners,
     pub ranges: Records<Ranges>,
     pub services: Records<Service>,
@@ -115,8 +113,7 @@ impl DataPlane {
                 .map_err(|source| LoadError::PinDirectory { path: path.clone(), source })?;
         }
         tell_of_earlier(directory);
-        let pinned = Pinned::find(&maps)?;
-        let sizes = pinned.sizes(wanted, &maps);
+        let sizes = Pinned::find(&maps)?.sizes(wanted, &maps);
         let seed = Seed::open(&maps.join(names::SEED))?.get()?;
         let mut loader = EbpfLoader::new();
         for name in names::PINNED {
@@ -124,7 +121,7 @@ impl DataPlane {
         }
         let ebpf = load(loader, object::EVENKEEL, sizes, &seed)?;
         let retired = Retired::open(Some(&maps.join(names::RETIRED)))?;
-        Self::open(ebpf, Parts { retired, links: Some(links), sizes, seed, adopted: pinned.any() })
+        Self::open(ebpf, Parts { retired, links: Some(links), sizes, seed })
     }
 
     /// A private copy with maps of its own, for tests and measurements; `half_open` is a capacity.
@@ -136,11 +133,11 @@ impl DataPlane {
         let mut loader = EbpfLoader::new();
         loader.map_max_entries(names::HALF_OPEN, half_open);
         let ebpf = load(loader, object, sizes, &seed)?;
-        Self::open(ebpf, Parts { retired: Retired::open(None)?, links: None, sizes, seed, adopted: false })
+        Self::open(ebpf, Parts { retired: Retired::open(None)?, links: None, sizes, seed })
     }
 
     fn open(mut ebpf: Ebpf, parts: Parts) -> Result<Self, LoadError> {
-        let Parts { retired, links, sizes, seed, adopted } = parts;
+        let Parts { retired, links, sizes, seed } = parts;
         let sweeper = Sweeper::new(
             maps::map(&ebpf, names::FLOWS4, |fd| FlowTable::map(fd, sizes.sets4, seed))?,
             maps::map(&ebpf, names::FLOWS6, |fd| FlowTable::map(fd, sizes.sets6, seed))?,
@@ -151,7 +148,6 @@ impl DataPlane {
             sweeper: Some(sweeper),
             sizes,
             seed,
-            adopted,
             listeners: Listeners::open(&mut ebpf)?,
             ranges: Records::open(&mut ebpf, names::RANGES)?,
             services: Records::open(&mut ebpf, names::SERVICES)?,
@@ -216,7 +212,6 @@ struct Parts {
     links: Option<PathBuf>,
     sizes: Sizes,
     seed: u64,
-    adopted: bool,
 }
 
 /// Loads the object with flow tables of these sizes. The program knows size and secret as constants.
@@ -264,10 +259,6 @@ impl Pinned {
             }
         };
         Ok(Self { sets4: find(names::FLOWS4)?, sets6: find(names::FLOWS6)? })
-    }
-
-    const fn any(self) -> bool {
-        self.sets4.is_some() || self.sets6.is_some()
     }
 
     fn sizes(self, wanted: Sizes, maps: &Path) -> Sizes {

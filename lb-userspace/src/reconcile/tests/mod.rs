@@ -256,6 +256,7 @@ fn a_service_that_is_not_known_yet_keeps_the_table_of_an_earlier_daemon_and_othe
     let services = [("web", unknown), ("api", other)].map(|(name, service)| (key(name), service));
     world.reconcile(&Desired { services: services.into() });
     assert_eq!(world.record(80), before);
+    assert!(world.actual.backends.values().all(|backend| backend.weight == 1));
     assert_ne!(world.record(90).table, NO_TABLE);
 }
 
