@@ -221,13 +221,12 @@ fn load<'a>(
     sizes: Sizes,
     seed: &'a u64,
 ) -> Result<Ebpf, LoadError> {
-    let (mask4, mask6) = (sizes.sets4 - 1, sizes.sets6 - 1);
     loader.map_max_entries(names::FLOWS4, sizes.sets4).map_max_entries(names::FLOWS6, sizes.sets6);
     let mut loader: EbpfLoader<'_> = loader;
     loader
         .override_global("FLOW_SEED", seed, true)
-        .override_global("SETS4_MASK", &mask4, true)
-        .override_global("SETS6_MASK", &mask6, true);
+        .override_global("SETS4", &sizes.sets4, true)
+        .override_global("SETS6", &sizes.sets6, true);
     loader.load(object).map_err(LoadError::Object)
 }
 
