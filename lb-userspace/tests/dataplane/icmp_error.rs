@@ -50,7 +50,7 @@ const fn header(v6: bool) -> usize {
 /// An error that quotes so many bytes behind the IP header.
 fn about(quoted: &Segment, kind: [u8; 6], bytes: usize, sender: IpAddr, hops: u8) -> Vec<u8> {
     let packet = quoted.ip();
-    let end = (header(quoted.source.is_ipv6()) + bytes).min(packet.len());
+    let end = header(quoted.source.is_ipv6()).saturating_add(bytes).min(packet.len());
     icmp(sender, quoted.source.ip(), hops, kind, &packet[..end])
 }
 
@@ -194,7 +194,7 @@ fn an_error_too_large_for_the_tunnel_is_dropped_and_not_answered() {
         let request = Segment { payload: vec![7; 1430], ..request(v6, true) };
         let small = Segment { payload: Vec::new(), ..request.clone() };
         open(&mut node, Method::Tunnel, &small, 2);
-        let error = about_answer(&Segment { payload: vec![7; 1400], ..answer(&request) }, errors(v6)[0], 1420);
+        let error = about_answer(&Segment { payload: vec![7; 1440], ..answer(&request) }, errors(v6)[0], 1440);
         node.rows(&[("large", error, Action::Drop, Reason::TooBig, None)]);
     }
 }
