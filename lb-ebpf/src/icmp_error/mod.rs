@@ -28,7 +28,7 @@ use crate::forward::{check_hops_left, direct, tunnel};
 use crate::maps::scratch::{self, About, Scratch};
 use crate::maps::{backends, hops};
 use crate::outcome::Outcome;
-use crate::packet::{Control, Ethernet, Icmp, PROTOCOL_TCP, PROTOCOL_UDP, Packet, Tcp, Udp, at, holds, opaque};
+use crate::packet::{Control, Ethernet, Icmp, PROTOCOL_TCP, PROTOCOL_UDP, Packet, Udp, at, holds, opaque};
 use crate::transmit::transmit;
 
 /// An error as it came.
@@ -47,7 +47,7 @@ struct Error<A: Control> {
     key: FlowKey<A>,
 }
 
-/// What is no error about a flow is left to the kernel. Two functions one after another, which would not fit on one stack.
+/// What is no error about a flow is left to the kernel. Functions one after another, which would not fit on one stack.
 #[inline(always)]
 pub(crate) fn run<A: Whose>(ctx: *mut xdp_md) -> Outcome {
     match ask::<A>(ctx) {
@@ -77,25 +77,20 @@ fn ask<A: Whose>(ctx: *mut xdp_md) -> u32 {
 
 /// Sends it to them.
 #[inline(never)]
-fn send<A: Control>(ctx: *mut xdp_md, whose: u32) -> u32 {
+fn send<A: Whose>(ctx: *mut xdp_md, whose: u32) -> u32 {
     let ctx = &XdpContext::new(ctx);
-    let (Some(error), Some(scratch)) = (parse::<A>(ctx), scratch::get()) else {
+    let (Some(packet), Some(scratch)) = (packet::<A>(ctx), scratch::get()) else {
         return Outcome::because(Reason::Internal).word();
     };
+    if let Err(reason) = check_hops_left(&packet) {
+        return Outcome::because(reason).word();
+    }
     // SAFETY: the record is this CPU's own.
     let about = unsafe { &(*scratch).about };
-    let packet = Packet {
-        ethernet: error.ethernet,
-        ip: error.ip,
-        transport: error.icmp.cast(),
-        key: error.key,
-        ip_length: error.length as u32,
-        tcp_flags: 0,
-    };
     let action = if whose == whose::CLIENTS {
-        to_client(ctx, &error, &packet, about)
+        to_client::<A>(ctx, about)
     } else {
-        to_backend(ctx, &error, &packet, about)
+        to_backend(ctx, &packet, about)
     };
     Outcome::of(Reason::IcmpError, action).word()
 }
@@ -141,43 +136,42 @@ fn parse<A: Control>(ctx: &XdpContext) -> Option<Error<A>> {
 /// About a packet that a router on the way to the backend, or the backend, refused. Whoever it was, the client knows the
 /// service only.
 #[inline(always)]
-fn to_client<A: Control>(
-    ctx: &XdpContext,
-    error: &Error<A>,
-    packet: &Packet<A>,
-    about: &About,
-) -> Result<u32, Reason> {
-    check_hops_left(packet)?;
+fn to_client<A: Whose>(ctx: &XdpContext, about: &About) -> Result<u32, Reason> {
     let Some(hop) = hops::get(about.hop) else {
         return Err(Reason::NoWayBack);
     };
-    translate::translate(ctx, error, about);
+    A::translate(ctx.ctx);
     transmit(ctx, hop, A::ETHERTYPE)
 }
 
 /// As [`crate::forward::to_backend`], but that an error is never answered by another one (RFC 1122 section 3.2.2, RFC 4443
 /// section 2.4).
 #[inline(always)]
-fn to_backend<A: Control>(
-    ctx: &XdpContext,
-    error: &Error<A>,
-    packet: &Packet<A>,
-    about: &About,
-) -> Result<u32, Reason> {
+fn to_backend<A: Whose>(ctx: &XdpContext, packet: &Packet<A>, about: &About) -> Result<u32, Reason> {
     let Some(backend) = backends::get(about.backend) else {
         return Err(Reason::Internal);
     };
     if backend.flags & RESOLVED == 0 {
         return Err(Reason::NextHopUnresolved);
     }
-    check_hops_left(packet)?;
     if packet.ip_length + tunnel::overhead(about.method, backend) > u32::from(backend.mtu) {
         return Err(Reason::TooBig);
     }
     match about.method {
         Method::TUNNEL => return tunnel::encapsulate(ctx, packet, backend),
         Method::DIRECT => direct::rewrite(packet),
-        _ => translate::translate(ctx, error, about),
+        _ => A::translate(ctx.ctx),
     }
     transmit(ctx, &backend.next_hop, A::ETHERTYPE)
+}
+
+/// What of the error is the same in every packet, with the key that was found out.
+#[inline(always)]
+fn packet<A: Control>(ctx: &XdpContext) -> Option<Packet<A>> {
+    let ethernet = at::<Ethernet>(ctx, 0)?;
+    let ip = at::<A::Header>(ctx, size_of::<Ethernet>())?;
+    let scratch = scratch::get()?;
+    // SAFETY: `at` compared the header with the end of the packet; the record is this CPU's own.
+    let (length, key) = unsafe { (A::icmp_packet(ip), *Scratch::key_of::<A>(&raw mut (*scratch).request.key)) };
+    Some(Packet { ethernet, ip, transport: ip.cast(), key, ip_length: length as u32, tcp_flags: 0 })
 }

@@ -4,8 +4,8 @@ use aya_ebpf::programs::XdpContext;
 use lb_common::checksum::Update;
 use lb_common::flow::Ports;
 
-use super::Error;
-use crate::maps::scratch::About;
+use super::{Error, parse};
+use crate::maps::scratch;
 use crate::packet::{Control, Ethernet, PROTOCOL_TCP, at, opaque};
 
 /// Addresses and ports of a packet that goes the error's way, before and after.
@@ -23,9 +23,15 @@ impl<A: Control> Change<A> {
     }
 }
 
-/// The quotation is of a packet that went the other way, so what is the source of the one is the destination of the other.
+/// Rewrites the error that is in the frame, as the scratch record says. The quotation is of a packet that went the other
+/// way, so what is the source of the one is the destination of the other.
 #[inline(always)]
-pub(super) fn translate<A: Control>(ctx: &XdpContext, error: &Error<A>, about: &About) {
+pub(super) fn translate<A: Control>(ctx: &XdpContext) {
+    let (Some(error), Some(scratch)) = (parse::<A>(ctx), scratch::get()) else {
+        return;
+    };
+    // SAFETY: the record is this CPU's own.
+    let about = unsafe { &(*scratch).about };
     let change = Change {
         source: [error.key.source, A::from_mapped(about.source)],
         destination: [error.key.destination, A::from_mapped(about.destination)],
@@ -44,7 +50,7 @@ pub(super) fn translate<A: Control>(ctx: &XdpContext, error: &Error<A>, about: &
         sum = A::requote(error.quoted, destination, source, sum);
         sum = sum.u32(change.ports[0], change.ports[1]);
         *error.ports.cast::<u32>() = change.ports[1];
-        (*error.icmp).checksum = quoted_transport(ctx, error, &change, sum).finish();
+        (*error.icmp).checksum = quoted_transport(ctx, &error, &change, sum).finish();
     }
 }
 

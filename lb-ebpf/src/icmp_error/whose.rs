@@ -1,10 +1,13 @@
 //! Whom an error is for.
 
+use aya_ebpf::bindings::xdp_md;
+use aya_ebpf::programs::XdpContext;
 use lb_common::addr::{Addr, V4};
 use lb_common::backend::SERVING;
 use lb_common::flow::{self, FlowKey, HalfOpen, Ports, REPLY, Slot};
 use lb_common::service::Method;
 
+use super::translate::translate;
 use crate::balance::now;
 use crate::forward::{self, full_nat};
 use crate::maps::scratch::{self, About, Scratch};
@@ -26,6 +29,8 @@ pub(super) const CLIENTS: u32 = 4;
 /// Documentation/bpf/bpf_design_QA.rst).
 pub(crate) trait Whose: Control {
     fn whose() -> u32;
+    /// See [`translate`].
+    fn translate(ctx: *mut xdp_md);
 }
 
 impl Whose for V4 {
@@ -33,12 +38,22 @@ impl Whose for V4 {
     fn whose() -> u32 {
         ek_whose4()
     }
+
+    #[inline(always)]
+    fn translate(ctx: *mut xdp_md) {
+        ek_translate4(ctx);
+    }
 }
 
 impl Whose for Addr {
     #[inline(always)]
     fn whose() -> u32 {
         ek_whose6()
+    }
+
+    #[inline(always)]
+    fn translate(ctx: *mut xdp_md) {
+        ek_translate6(ctx);
     }
 }
 
@@ -52,6 +67,21 @@ pub extern "C" fn ek_whose4() -> u32 {
 #[inline(never)]
 pub extern "C" fn ek_whose6() -> u32 {
     whose::<Addr>()
+}
+
+/// What it returns says nothing: a function that the verifier looks at by itself returns a number.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ek_translate4(ctx: *mut xdp_md) -> u32 {
+    translate::<V4>(&XdpContext::new(ctx));
+    0
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ek_translate6(ctx: *mut xdp_md) -> u32 {
+    translate::<Addr>(&XdpContext::new(ctx));
+    0
 }
 
 #[inline(always)]
