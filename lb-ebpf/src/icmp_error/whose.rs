@@ -92,16 +92,17 @@ fn whose<A: Family>() -> u32 {
     // SAFETY: the record is this CPU's own; it holds a key of this family.
     let (key, about) =
         unsafe { (&*Scratch::key_of::<A>(&raw mut (*scratch).request.key), &mut (*scratch).about) };
-    if let Some(slot) = flows::look_up(key) {
-        return by_flow(key, slot, about);
-    }
-    if let Some(known) = half_open::get(key)
+    let whose = if let Some(slot) = flows::look_up(key) {
+        by_flow(key, slot, about)
+    } else if let Some(known) = half_open::get(key)
         && services::get(known.service)
             .is_some_and(|service| now().wrapping_sub(known.since) <= service.half_open)
     {
-        return by_half_open(key, known, about);
-    }
-    by_service(key, about)
+        by_half_open(key, known, about)
+    } else {
+        by_service(key, about)
+    };
+    if whose == BACKENDS { at_backend(key, about) } else { whose }
 }
 
 #[inline(always)]
@@ -111,7 +112,12 @@ fn by_flow<A: Family>(key: &FlowKey<A>, slot: *mut Slot<A>, about: &mut About) -
     let [first, second] = [other.as_ref()[0], other.as_ref()[1]];
     let method = flow::method(state);
     if state & REPLY == 0 {
-        return to_backend(key, method, flow::backend(place), first, [second, u32::from(flow::port(state))], about);
+        about.method = method;
+        about.backend = flow::backend(place);
+        about.identity = first;
+        about.given = second;
+        about.given_port = u32::from(flow::port(state));
+        return BACKENDS;
     }
     about.hop = flow::hop(place);
     if method == Method::FULL_NAT {
@@ -136,8 +142,12 @@ fn by_flow<A: Family>(key: &FlowKey<A>, slot: *mut Slot<A>, about: &mut About) -
 fn by_half_open<A: Family>(key: &FlowKey<A>, known: &HalfOpen, about: &mut About) -> u32 {
     let method = flow::method(known.state);
     if known.state & REPLY == 0 {
-        let given = [known.address.v4(), u32::from(known.port)];
-        return to_backend(key, method, flow::backend(known.place), known.identity, given, about);
+        about.method = method;
+        about.backend = flow::backend(known.place);
+        about.identity = known.identity;
+        about.given = known.address.v4();
+        about.given_port = u32::from(known.port);
+        return BACKENDS;
     }
     let full = method == Method::FULL_NAT;
     about.hop = flow::hop(known.place);
@@ -162,36 +172,26 @@ fn by_service<A: Family>(key: &FlowKey<A>, about: &mut About) -> u32 {
     if method == Method::FULL_NAT || !miss::is_told(service) {
         return NOBODYS;
     }
-    let number = miss::told(key, number, service);
-    match backends::get(number) {
-        Some(backend) => to_backend(key, method, number, backend.identity, [0; 2], about),
-        None => LOST,
-    }
+    about.method = method;
+    about.backend = miss::told(key, number, service);
+    about.identity = backends::get(about.backend).map_or(0, |backend| backend.identity);
+    BACKENDS
 }
 
-/// `given` is what `fullnat` gave the flow: see [`full_nat::source`], and a port in network order.
+/// What a packet to the backend has once it is rewritten.
 #[inline(always)]
-fn to_backend<A: Family>(
-    key: &FlowKey<A>,
-    method: u32,
-    number: u32,
-    identity: u32,
-    given: [u32; 2],
-    about: &mut About,
-) -> u32 {
-    let Some(backend) = backends::get(number) else {
+fn at_backend<A: Family>(key: &FlowKey<A>, about: &mut About) -> u32 {
+    let Some(backend) = backends::get(about.backend) else {
         return LOST;
     };
-    if backend.flags & SERVING == 0 || backend.identity != identity {
+    if backend.flags & SERVING == 0 || backend.identity != about.identity {
         return LOST;
     }
-    let full = method == Method::FULL_NAT;
-    about.method = method;
-    about.backend = number;
-    about.source = if full { full_nat::source::<A>(given[0]) } else { key.source }.mapped();
+    let full = about.method == Method::FULL_NAT;
+    about.source = if full { full_nat::source::<A>(about.given) } else { key.source }.mapped();
     about.destination = backend.address;
     about.ports = Ports {
-        source: if full { given[1] as u16 } else { key.ports.source },
+        source: if full { about.given_port as u16 } else { key.ports.source },
         destination: forward::port(backend, key.ports.destination),
     }
     .word();

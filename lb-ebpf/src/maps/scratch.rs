@@ -46,11 +46,14 @@ pub(crate) struct About {
     pub(crate) source: Addr,
     pub(crate) destination: Addr,
     pub(crate) ports: u32,
-    /// To a backend.
-    pub(crate) method: u32,
-    pub(crate) backend: u32,
     /// To a client.
     pub(crate) hop: u32,
+    /// To a backend: what the flow says of it, and what `fullnat` gave the flow as in a [`Decision`].
+    pub(crate) method: u32,
+    pub(crate) backend: u32,
+    pub(crate) identity: u32,
+    pub(crate) given: u32,
+    pub(crate) given_port: u32,
 }
 
 /// What is known and decided about the packet's flow.
