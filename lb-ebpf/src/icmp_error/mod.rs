@@ -87,11 +87,8 @@ fn send<A: Whose>(ctx: *mut xdp_md, whose: u32) -> u32 {
     }
     // SAFETY: the record is this CPU's own.
     let about = unsafe { &(*scratch).about };
-    let action = if whose == whose::CLIENTS {
-        to_client::<A>(ctx, about)
-    } else {
-        to_backend(ctx, &packet, about)
-    };
+    let action =
+        if whose == whose::CLIENTS { to_client::<A>(ctx, about) } else { to_backend(ctx, &packet, about) };
     Outcome::of(Reason::IcmpError, action).word()
 }
 
@@ -172,6 +169,7 @@ fn packet<A: Control>(ctx: &XdpContext) -> Option<Packet<A>> {
     let ip = at::<A::Header>(ctx, size_of::<Ethernet>())?;
     let scratch = scratch::get()?;
     // SAFETY: `at` compared the header with the end of the packet; the record is this CPU's own.
-    let (length, key) = unsafe { (A::icmp_packet(ip), *Scratch::key_of::<A>(&raw mut (*scratch).request.key)) };
+    let (length, key) =
+        unsafe { (A::icmp_packet(ip), *Scratch::key_of::<A>(&raw mut (*scratch).request.key)) };
     Some(Packet { ethernet, ip, transport: ip.cast(), key, ip_length: length as u32, tcp_flags: 0 })
 }

@@ -344,7 +344,10 @@ fn recall<A: Family>(packet: &Asked<'_, A>, service: &Service, decision: &mut De
     if packet.is_bare_syn() && recall_flow(packet, decision) {
         return;
     }
-    if service.flags & MOVED == 0 && Scheduler::is_hash(service.scheduler) && service.method != Method::FullNat as u8 {
+    if service.flags & MOVED == 0
+        && Scheduler::is_hash(service.scheduler)
+        && service.method != Method::FullNat as u8
+    {
         return;
     }
     let Some(known) = half_open::get(packet.key) else {

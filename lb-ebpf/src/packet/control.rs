@@ -138,7 +138,8 @@ impl Control for V4 {
         // SAFETY: by the caller.
         unsafe {
             let ((old_source, old_destination), old) = (Self::addresses(header), (*header).checksum);
-            let new = Update::new(old).u32(old_source.0, source.0).u32(old_destination.0, destination.0).finish();
+            let new =
+                Update::new(old).u32(old_source.0, source.0).u32(old_destination.0, destination.0).finish();
             (*header).checksum = new;
             (*header).source = source;
             (*header).destination = destination;
@@ -250,7 +251,11 @@ impl Control for Addr {
                 return 0;
             };
             let [next, place, ..] = *fragment;
-            if place & OFFSET != 0 { 0 } else { (size_of::<Ipv6>() + 8) << 8 | next.to_ne_bytes()[0] as usize }
+            if place & OFFSET != 0 {
+                0
+            } else {
+                (size_of::<Ipv6>() + 8) << 8 | next.to_ne_bytes()[0] as usize
+            }
         }
     }
 

@@ -59,7 +59,13 @@ fn octets6(address: IpAddr) -> [u8; 16] {
 }
 
 /// An IP packet; IPv4 with "don't fragment" and identification 0.
-pub(crate) fn ip(source: IpAddr, destination: IpAddr, hops: u8, protocol: IpNumber, payload: &[u8]) -> Vec<u8> {
+pub(crate) fn ip(
+    source: IpAddr,
+    destination: IpAddr,
+    hops: u8,
+    protocol: IpNumber,
+    payload: &[u8],
+) -> Vec<u8> {
     let length = payload.len() as u16;
     let header = if source.is_ipv6() {
         let header = Ipv6Header {
@@ -87,7 +93,8 @@ pub(crate) fn icmp(source: IpAddr, destination: IpAddr, hops: u8, head: [u8; 6],
     let [type_u8, code_u8, rest @ ..] = head;
     let (protocol, header) = if source.is_ipv6() {
         let kind = Icmpv6Type::Unknown { type_u8, code_u8, bytes5to8: rest };
-        let header = Icmpv6Header::with_checksum(kind, octets6(source), octets6(destination), payload).unwrap();
+        let header =
+            Icmpv6Header::with_checksum(kind, octets6(source), octets6(destination), payload).unwrap();
         (IpNumber::IPV6_ICMP, header.to_bytes().to_vec())
     } else {
         let kind = Icmpv4Type::Unknown { type_u8, code_u8, bytes5to8: rest };
@@ -193,8 +200,7 @@ pub(crate) fn backend_record(v6: bool) -> Backend {
     record.address = Addr::from(address);
     record.tunnel_source = Addr::from(tunnel);
     if !v6 {
-        record.outer_sum =
-            lb_common::checksum::outer_sum(record.tunnel_source.v4(), record.address.v4());
+        record.outer_sum = lb_common::checksum::outer_sum(record.tunnel_source.v4(), record.address.v4());
     }
     record.mtu = MTU;
     record.encapsulation = Encapsulation::Ip as u8;
@@ -220,8 +226,7 @@ pub(crate) fn node(v6: bool, method: Method, change: impl Fn(&mut Service)) -> N
     change(&mut record);
     node.plane.services.write(NUMBER, &record).unwrap();
     for protocol in [6, 17] {
-        let key =
-            Listener { address: Addr::from(address(v6, SERVICE)), protocol, port: service(v6).port() };
+        let key = Listener { address: Addr::from(address(v6, SERVICE)), protocol, port: service(v6).port() };
         node.plane.listeners.write(&key, NUMBER).unwrap();
     }
     node

@@ -57,7 +57,12 @@ fn about(quoted: &Segment, kind: [u8; 6], bytes: usize, sender: IpAddr, hops: u8
 /// What the client gets for `request`.
 fn answer(request: &Segment) -> Segment {
     let Segment { source, destination, .. } = *request;
-    Segment { source: destination, destination: source, payload: b"from the backend".to_vec(), ..request.clone() }
+    Segment {
+        source: destination,
+        destination: source,
+        payload: b"from the backend".to_vec(),
+        ..request.clone()
+    }
 }
 
 /// By a router on the client's side, about an answer to the client.
@@ -157,7 +162,8 @@ fn without_a_flow_the_error_goes_where_the_service_would_send_it() {
             let mut node = node(v6, method, |_| ());
             let arrives = arriving(&quoted, kind, LEAST, method, quoted.destination);
             expect(&mut node, "by the table", error.clone(), arrives);
-            let gone = Service { table: NO_TABLE, previous: NO_TABLE, method: method as u8, ..Service::default() };
+            let gone =
+                Service { table: NO_TABLE, previous: NO_TABLE, method: method as u8, ..Service::default() };
             node.plane.services.write(NUMBER, &gone).unwrap();
             node.rows(&[("nobody", error.clone(), Action::Drop, Reason::NoBackend, None)]);
         }
@@ -194,7 +200,8 @@ fn an_error_too_large_for_the_tunnel_is_dropped_and_not_answered() {
         let request = Segment { payload: vec![7; 1430], ..request(v6, true) };
         let small = Segment { payload: Vec::new(), ..request.clone() };
         open(&mut node, Method::Tunnel, &small, 2);
-        let error = about_answer(&Segment { payload: vec![7; 1440], ..answer(&request) }, errors(v6)[0], 1440);
+        let error =
+            about_answer(&Segment { payload: vec![7; 1440], ..answer(&request) }, errors(v6)[0], 1440);
         node.rows(&[("large", error, Action::Drop, Reason::TooBig, None)]);
     }
 }
@@ -237,13 +244,17 @@ fn what_is_no_error_about_a_flow_is_the_kernels() {
         pass(&mut node, "not to the sender of what it quotes", &error(address(v6, 77), kind, &packet));
         let stranger = Segment { source: SocketAddr::new(address(v6, 77), 80), ..quoted.clone() };
         pass(&mut node, "no flow and no service", &error(address(v6, 77), kind, &stranger.ip()));
-        let kinds: &[u8] = if v6 { &[0, 5, 100, 127, 128, 129, 133, 135, 136] } else { &[0, 4, 5, 8, 13, 17] };
+        let kinds: &[u8] =
+            if v6 { &[0, 5, 100, 127, 128, 129, 133, 135, 136] } else { &[0, 4, 5, 8, 13, 17] };
         for other in kinds {
             let frame = error(receiver, [*other, 0, 0, 0, 0, 0], &packet);
             pass(&mut node, &format!("type {other}"), &frame);
         }
-        let changed: &[(usize, u8)] =
-            if v6 { &[(0, 0x40), (6, 58), (6, 41), (6, 44)] } else { &[(0, 0x65), (0, 0x44), (7, 1), (9, 47), (9, 4)] };
+        let changed: &[(usize, u8)] = if v6 {
+            &[(0, 0x40), (6, 58), (6, 41), (6, 44)]
+        } else {
+            &[(0, 0x65), (0, 0x44), (7, 1), (9, 47), (9, 4)]
+        };
         for (at, byte) in changed {
             let mut packet = packet.clone();
             packet[*at] = *byte;
@@ -251,7 +262,13 @@ fn what_is_no_error_about_a_flow_is_the_kernels() {
         }
         let mut elsewhere = error(receiver, kind, &packet);
         elsewhere[..6].copy_from_slice(&[2, 9, 9, 9, 9, 9]);
-        node.rows(&[("to another host", elsewhere.clone(), Action::Pass, Reason::OtherHost, Some(elsewhere))]);
+        node.rows(&[(
+            "to another host",
+            elsewhere.clone(),
+            Action::Pass,
+            Reason::OtherHost,
+            Some(elsewhere),
+        )]);
         let whole = error(receiver, kind, &packet);
         for length in 0..whole.len() {
             let seen = node.plane.run("evenkeel", &whole[..length], 0);
