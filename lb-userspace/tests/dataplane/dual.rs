@@ -196,9 +196,8 @@ pub(crate) fn answered(ip: &[u8]) -> Vec<u8> {
 /// The backend of the service.
 pub(crate) fn backend_record(v6: bool) -> Backend {
     let mut record = backend(0);
-    let (address, tunnel) = (address(v6, BACKEND), self::address(v6, TUNNEL));
-    record.address = Addr::from(address);
-    record.tunnel_source = Addr::from(tunnel);
+    record.address = Addr::from(address(v6, BACKEND));
+    record.tunnel_source = Addr::from(address(v6, TUNNEL));
     if !v6 {
         record.outer_sum = lb_common::checksum::outer_sum(record.tunnel_source.v4(), record.address.v4());
     }

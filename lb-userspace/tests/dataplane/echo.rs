@@ -85,8 +85,8 @@ fn other_pings_are_the_kernels() {
         for (what, frame) in rows {
             node.rows(&[(what, frame.clone(), Action::Pass, Reason::OtherProtocol, Some(frame))]);
         }
-        let options = if v6 { None } else { Some(with(14, &[0x46])) };
-        for frame in options {
+        if !v6 {
+            let frame = with(14, &[0x46]);
             node.rows(&[("options", frame.clone(), Action::Pass, Reason::OtherProtocol, Some(frame))]);
         }
         for length in 14..whole.len() {
