@@ -20,8 +20,8 @@ pub const TABLE_ENTRIES: u32 = 65_537;
 pub const SETS4: u32 = 81_920;
 /// As [`SETS4`], for IPv6 and 262,144 halves.
 pub const SETS6: u32 = 20_480;
-/// Fingerprints of flows that have shown one packet. A power of two.
-pub const SEEN: u32 = 1 << 18;
+/// Words of two fingerprints each, of flows that have shown one packet. A power of two.
+pub const SEEN: u32 = 1 << 17;
 /// Entries of the table of flows that have shown one packet only; the oldest make room for new ones.
 pub const HALF_OPEN: u32 = 1 << 16;
 /// Next hops to clients: what 16 bits can tell apart would be four times as many. A power of two.

@@ -145,7 +145,9 @@ fn insert_reply<A: Family>(
     let bits = bits & UDP | REPLY;
     if method == Method::NAT {
         let state = flow::live(method, bits, packet.key.ports.destination);
-        return flows::insert(reply, state, now, place, &packet.key.destination.to_other());
+        let stored = flows::insert(reply, state, now, place, &packet.key.destination.to_other());
+        half_open::remove(reply);
+        return stored;
     }
     reply.destination = crate::forward::full_nat::source(decision.source);
     reply.ports.destination = decision.source_port;
