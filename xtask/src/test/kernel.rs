@@ -21,7 +21,21 @@ use crate::{build, setup, workspace};
 
 /// Depends on the newest kernel of the release.
 const PACKAGE: &str = "linux-image-amd64";
-const MODULES: [&str; 6] = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "veth", "bridge"];
+const MODULES: [&str; 11] = [
+    "virtio_pci",
+    "9pnet_virtio",
+    "9p",
+    "overlay",
+    "veth",
+    "bridge",
+    "ipip",
+    "sit",
+    "ip6_tunnel",
+    "fou",
+    "fou6",
+];
+/// Tells the tests of `decap` that the kernel has every tunnel device.
+const TUNNEL_DEVICES: &str = "EVENKEEL_TUNNEL_DEVICES=1";
 /// The one system test that runs there: others count on times that an emulated machine does not keep.
 const SYSTEM_TEST: &str = "nat::two_arms_new_connections_spread_over_the_servers";
 const INIT: &str = include_str!("init.sh");
@@ -130,7 +144,7 @@ fn guest_script([dataplane, system]: &[PathBuf; 2], only: Option<&str>) -> Strin
     let folder = workspace::root().join("lb-userspace");
     let options = "--include-ignored --color never";
     let mut script = format!(
-        "cd '{}' && '{}' {options} '{}'",
+        "cd '{}' && {TUNNEL_DEVICES} '{}' {options} '{}'",
         folder.display(),
         dataplane.display(),
         only.unwrap_or_default()
