@@ -1,6 +1,7 @@
 //! `evenkeel decap`: on a backend without a tunnel device, removes tunnel headers in XDP while it runs.
 
 use std::collections::BTreeSet;
+use std::io::{self, Write as _};
 use std::net::IpAddr;
 
 use anyhow::{Context as _, bail};
@@ -13,8 +14,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::config::model::{Interface, XdpMode};
 use crate::dataplane::Decap;
 
-/// While it runs, SIGUSR1 has it print what it did with packets to the destinations; it does so when it is stopped, too.
 #[derive(Debug, clap::Args)]
+#[command(
+    after_help = "SIGUSR1 has it print what it did with packets to these addresses, and so does its end."
+)]
 pub struct DecapArgs {
     /// Interface that tunnel packets arrive on; may be given more than once
     #[arg(long, required = true)]
@@ -43,10 +46,10 @@ pub async fn run(args: &DecapArgs) -> anyhow::Result<()> {
         tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = report.recv() => println!("{}", summary(&decap.outcomes()?)),
+            _ = report.recv() => tell(&report_of(&decap)),
         }
     }
-    println!("{}", summary(&decap.outcomes()?));
+    tell(&report_of(&decap));
     Ok(())
 }
 
@@ -59,7 +62,8 @@ fn start(args: &DecapArgs) -> anyhow::Result<Decap> {
     let own = own_addresses();
     for destination in destinations {
         if own.as_ref().is_some_and(|own| !own.contains(&destination)) {
-            eprintln!("warning: {destination} is no address of this host now; what is sent to it may not arrive");
+            let warning = "is no address of this host now; what is sent to it may not arrive";
+            drop(writeln!(io::stderr(), "warning: {destination} {warning}"));
         }
         decap.add(destination)?;
     }
@@ -67,9 +71,9 @@ fn start(args: &DecapArgs) -> anyhow::Result<Decap> {
     for name in &args.interface {
         let attached = decap.attach(&Interface { name: name.clone(), mode })?;
         let mode = if attached.native { "native" } else { "generic" };
-        println!("{name}: removing tunnel headers, {mode} XDP");
+        tell(&format!("{name}: removing tunnel headers, {mode} XDP"));
         if let Some(note) = attached.note {
-            println!("{name}: {note}");
+            tell(&format!("{name}: {note}"));
         }
     }
     Ok(decap)
@@ -103,11 +107,21 @@ fn own_addresses() -> Option<BTreeSet<IpAddr>> {
     Some(addresses.collect())
 }
 
+/// Packets go on when nobody reads this any more.
+fn tell(line: &str) {
+    drop(writeln!(io::stdout(), "{line}"));
+}
+
+fn report_of(decap: &Decap) -> String {
+    decap.outcomes().map_or_else(|error| error.to_string(), |outcomes| summary(&outcomes))
+}
+
 /// `removed 12 (ip 9, gue 3); left to the kernel 1 (fragment 1); dropped 0`
 fn summary(outcomes: &[(Outcome, u64)]) -> String {
     let part = |verdict: Verdict, words: &str| {
         let of = outcomes.iter().filter(|(outcome, count)| outcome.verdict() == verdict && *count > 0);
-        let reasons: Vec<_> = of.clone().map(|(outcome, count)| format!("{} {count}", outcome.as_str())).collect();
+        let reasons: Vec<_> =
+            of.clone().map(|(outcome, count)| format!("{} {count}", outcome.as_str())).collect();
         let total: u64 = of.map(|(_, count)| count).sum();
         let reasons = if total == 0 { String::new() } else { format!(" ({})", reasons.join(", ")) };
         format!("{words} {total}{reasons}")

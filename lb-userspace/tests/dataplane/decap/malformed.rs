@@ -158,7 +158,9 @@ fn of_extension_headers_a_tunnel_encapsulation_limit_alone_is_removed() {
         for length in 14 + 40 + 1..frame.len() {
             backend.expect("cut", &frame[..length], MALFORMED);
         }
-        for other in [[1, 4, 1, 4, 1, 1, 0], [0, 1, 4, 0, 0, 0, 0], [0, 4, 2, 4, 1, 1, 0], [0, 4, 1, 4, 5, 1, 0]] {
+        for other in
+            [[1, 4, 1, 4, 1, 1, 0], [0, 1, 4, 0, 0, 0, 0], [0, 4, 2, 4, 1, 1, 0], [0, 4, 1, 4, 5, 1, 0]]
+        {
             backend.expect("other options", &packet(60, other), Some(Outcome::Options));
         }
         backend.expect("first fragment", &packet(44, [0, 0, 1, 0, 0, 0, 7]), Some(Outcome::Fragment));
@@ -176,7 +178,9 @@ fn gue_headers_with_anything_in_them() {
     let mut backend = Backend::new();
     for destination in [LISTED4, LISTED6] {
         let tunnel = Tunnel { between: Between::Gue, ..Tunnel::to(destination) };
-        for header in [[0x20, 4, 0, 0], [1, 4, 0, 0], [0x1f, 4, 0, 0], [0, 6, 0, 0], [0, 4, 0x80, 0], [0, 4, 0, 1]] {
+        for header in
+            [[0x20, 4, 0, 0], [1, 4, 0, 0], [0x1f, 4, 0, 0], [0, 6, 0, 0], [0, 4, 0x80, 0], [0, 4, 0, 1]]
+        {
             let frame = with(&tunnel, tunnel.udp_at() + 8, &header);
             backend.expect("not empty", &frame, Some(Outcome::Options));
         }
@@ -195,7 +199,8 @@ fn gue_headers_with_anything_in_them() {
 fn whatever_is_overwritten_nothing_else_than_the_outer_headers_goes() {
     let backend = RefCell::new(Backend::new());
     let changes = (any::<prop::sample::Index>(), any::<prop::sample::Index>(), any::<u8>());
-    let strategy = (any::<prop::sample::Index>(), 0..3_usize, prop::collection::vec(changes, 0..4), any::<bool>());
+    let strategy =
+        (any::<prop::sample::Index>(), 0..3_usize, prop::collection::vec(changes, 0..4), any::<bool>());
     let kinds = all();
     let config = ProptestConfig { failure_persistence: None, cases: 4096, ..ProptestConfig::default() };
     TestRunner::new(config)

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use etherparse::{
-    EtherType, Ethernet2Header, IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, PacketBuilder,
-    SingleVlanHeader, UdpHeader, VlanId, VlanPcp,
+    EtherType, Ethernet2Header, IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header,
+    PacketBuilder, SingleVlanHeader, UdpHeader, VlanId, VlanPcp,
 };
 
 pub(super) const LISTED4: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(10, 0, 0, 11));
@@ -98,7 +98,9 @@ impl Tunnel {
     pub(super) fn around(&self, number: IpNumber, payload: &[u8]) -> Vec<u8> {
         let class = 0x28 << 2 | self.outer_ecn;
         let outer = match self.destination {
-            IpAddr::V4(v4) => ipv4(class, number, payload.len(), [10, 0, 0, 1], v4.octets()).to_bytes().to_vec(),
+            IpAddr::V4(v4) => {
+                ipv4(class, number, payload.len(), [10, 0, 0, 1], v4.octets()).to_bytes().to_vec()
+            }
             IpAddr::V6(v6) => ipv6(class, number, payload.len(), v6).to_bytes().to_vec(),
         };
         [self.link(self.destination.is_ipv4()), outer, payload.to_vec()].concat()

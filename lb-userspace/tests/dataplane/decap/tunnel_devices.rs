@@ -134,7 +134,11 @@ fn assert_arrives(sender: &Namespace, backend: &Namespace, family: usize, outcom
     });
     let outcomes = decap.outcomes().unwrap();
     let (length, from) = arrived.unwrap_or_else(|| panic!("{device}: nothing arrived: {outcomes:?}"));
-    assert_eq!((&got[..length], from), (&b"through the tunnel"[..], client.local_addr().unwrap()), "{device}");
+    assert_eq!(
+        (&got[..length], from),
+        (&b"through the tunnel"[..], client.local_addr().unwrap()),
+        "{device}"
+    );
     for (each, count) in outcomes {
         assert_eq!(count > 0, each == outcome, "{device}: {each:?} {count}");
     }
