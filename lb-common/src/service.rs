@@ -50,18 +50,7 @@ pub const RANGES: usize = 16;
 
 /// First and last port in the machine's byte order.
 #[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    PartialOrd,
-    Ord,
-    Default,
-    FromBytes,
-    IntoBytes,
-    Immutable,
-    KnownLayout,
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
 )]
 #[repr(C)]
 pub struct Range {
@@ -217,6 +206,10 @@ pub const LISTS: u16 = 1 << 3;
 pub const DENY_OTHERS: u16 = 1 << 4;
 /// Some backend has a limit of flows.
 pub const CAPPED: u16 = 1 << 5;
+
+/// A SYN of this service is decided by its table, and leaves no state: hash scheduler, `tunnel` or `direct`, and nothing of
+/// what else may be asked of a service.
+pub const STATELESS: u16 = 1 << 6;
 
 /// Forwarding method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,9 +8,12 @@ use lb_common::addr::{Addr, V4};
 use lb_common::backend::{Backend, NextHop, SERVING};
 use lb_common::flow::{self, FlowKey, Ports, REPLY, SEEN_FIN, SEEN_RST, Slot};
 use lb_common::reason::Reason;
-use lb_common::service::Method;
+use lb_common::hash::{flow_hash, source_hash, table_entry};
+use lb_common::service::{Method, STATELESS, Scheduler};
 
-use crate::maps::{backends, counters, flows, hops, load, reasons, scratch, stations};
+use crate::maps::{
+    backends, counters, flows, hops, load, reasons, scratch, seen, services, stations, tables,
+};
 use crate::outcome::Outcome;
 use crate::packet::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet, Family, Packet, Tcp, at,
@@ -19,78 +22,83 @@ use crate::miss::{self, Answer};
 use crate::{forward, icmp_error, reset, vlan};
 
 /// Runs one packet through; returns the XDP action and counts the reason.
+///
+/// The path of a known flow, and what the rest needs after it, are functions of their own, called one after another: all on one
+/// stack they would not fit, and what is rare must not cost the rest registers. Each is called in one place, for the verifier
+/// walks through it once for every call.
 #[inline(always)]
 pub fn run(ctx: &XdpContext) -> u32 {
-    let Some(ethertype) = ethertype(ctx) else {
-        return conclude(ctx, Outcome::because(Reason::Malformed), 0);
+    let mut tags = 0;
+    let mut family = ethertype(ctx);
+    if family == ETHERTYPE_VLAN || family == ETHERTYPE_SERVICE_VLAN {
+        tags = vlan::strip(ctx.ctx);
+        family = ethertype(ctx);
+    }
+    let outcome = if family == ETHERTYPE_IPV4 {
+        let outcome = ek_known4(ctx.ctx, tags as u32);
+        if Outcome::from_word(outcome).is_open() {
+            ek_send4(ctx.ctx, ek_ask4(ctx.ctx, tags as u32, outcome))
+        } else {
+            outcome
+        }
+    } else if family == ETHERTYPE_IPV6 {
+        let outcome = ek_known6(ctx.ctx, tags as u32);
+        if Outcome::from_word(outcome).is_open() {
+            ek_send6(ctx.ctx, ek_ask6(ctx.ctx, tags as u32, outcome))
+        } else {
+            outcome
+        }
+    } else {
+        Outcome::because(Reason::NotIp).word()
     };
-    if ethertype == ETHERTYPE_IPV4 {
-        return conclude(ctx, ipv4(ctx, 0), 0);
-    }
-    let tagged = ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_SERVICE_VLAN;
-    let tags = if tagged { vlan::strip(ctx.ctx) } else { 0 };
-    let outcome = match self::ethertype(ctx) {
-        Some(ETHERTYPE_IPV4) => ipv4(ctx, tags as u32),
-        Some(ETHERTYPE_IPV6) => ipv6(ctx, tags as u32),
-        _ => Outcome::because(Reason::NotIp),
-    };
-    conclude(ctx, outcome, tags)
+    conclude(ctx, Outcome::from_word(outcome), tags)
 }
 
-/// The path of a known flow, and after it what the rest needs: functions of their own, one after another, for they would not
-/// fit on one stack, and what is rare must not cost the rest registers. A call costs a nanosecond.
-#[inline(always)]
-fn ipv4(ctx: &XdpContext, tags: u32) -> Outcome {
-    match Outcome::from_word(known4(ctx.ctx, tags)) {
-        Outcome::UNKNOWN => Outcome::from_word(send4(ctx.ctx, ask4(ctx.ctx, tags, 0))),
-        Outcome::LOST => Outcome::from_word(send4(ctx.ctx, ask4(ctx.ctx, tags, 1))),
-        outcome => outcome,
-    }
-}
-
-#[inline(always)]
-fn ipv6(ctx: &XdpContext, tags: u32) -> Outcome {
-    match Outcome::from_word(known6(ctx.ctx, tags)) {
-        Outcome::UNKNOWN => Outcome::from_word(send6(ctx.ctx, ask6(ctx.ctx, tags, 0))),
-        Outcome::LOST => Outcome::from_word(send6(ctx.ctx, ask6(ctx.ctx, tags, 1))),
-        outcome => outcome,
-    }
-}
-
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn known4(ctx: *mut xdp_md, tags: u32) -> u32 {
+pub extern "C" fn ek_known4(ctx: *mut xdp_md, tags: u32) -> u32 {
     known::<V4>(&XdpContext::new(ctx), tags).word()
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn known6(ctx: *mut xdp_md, tags: u32) -> u32 {
+pub extern "C" fn ek_known6(ctx: *mut xdp_md, tags: u32) -> u32 {
     known::<Addr>(&XdpContext::new(ctx), tags).word()
 }
 
+/// `outcome` says what was found out.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn ask4(ctx: *mut xdp_md, tags: u32, lost: u32) -> u32 {
-    ask::<V4>(&XdpContext::new(ctx), tags, lost != 0).word()
+pub extern "C" fn ek_ask4(ctx: *mut xdp_md, tags: u32, outcome: u32) -> u32 {
+    ask::<V4>(&XdpContext::new(ctx), tags, Outcome::from_word(outcome) == Outcome::LOST).word()
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn ask6(ctx: *mut xdp_md, tags: u32, lost: u32) -> u32 {
-    ask::<Addr>(&XdpContext::new(ctx), tags, lost != 0).word()
+pub extern "C" fn ek_ask6(ctx: *mut xdp_md, tags: u32, outcome: u32) -> u32 {
+    ask::<Addr>(&XdpContext::new(ctx), tags, Outcome::from_word(outcome) == Outcome::LOST).word()
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn send4(ctx: *mut xdp_md, answer: u32) -> u32 {
+pub extern "C" fn ek_send4(ctx: *mut xdp_md, answer: u32) -> u32 {
     send::<V4>(&XdpContext::new(ctx), Answer::from_word(answer)).word()
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn send6(ctx: *mut xdp_md, answer: u32) -> u32 {
+pub extern "C" fn ek_send6(ctx: *mut xdp_md, answer: u32) -> u32 {
     send::<Addr>(&XdpContext::new(ctx), Answer::from_word(answer)).word()
 }
 
+/// 0 for a frame that is too short to have one.
 #[inline(always)]
-fn ethertype(ctx: &XdpContext) -> Option<u16> {
-    // SAFETY: `at` compared the header with the end of the packet.
-    at::<Ethernet>(ctx, 0).map(|ethernet| unsafe { (*ethernet).ethertype })
+fn ethertype(ctx: &XdpContext) -> u16 {
+    match at::<Ethernet>(ctx, 0) {
+        // SAFETY: `at` compared the header with the end of the packet.
+        Some(ethernet) => unsafe { (*ethernet).ethertype },
+        None => 0,
+    }
 }
 
 /// Counts the reason and says the action. What passes goes to the kernel with the tags it came with.
@@ -118,7 +126,7 @@ fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
     };
     // A SYN is decided by its service.
     if packet.is_bare_syn() {
-        return Outcome::UNKNOWN;
+        return stateless(ctx, &packet);
     }
     let Some(slot) = flows::find(&packet.key) else {
         return Outcome::UNKNOWN;
@@ -128,6 +136,41 @@ fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
     }
     // SAFETY: a slot stays readable until this program ends.
     if unsafe { (*slot).state } & REPLY != 0 { reply_half(ctx, &packet, slot) } else { forward_half(ctx, &packet, slot, tags) }
+}
+
+/// A SYN that its service's table decides; that is what a flood is made of.
+#[inline(always)]
+fn stateless<A: Family>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
+    let key = &packet.key;
+    let number = A::listener(key.destination, key.ports.destination, key.protocol as u8);
+    let Some(service) = services::get(number) else {
+        return Outcome::UNKNOWN;
+    };
+    if service.flags & STATELESS == 0 || !for_this_host(ctx, packet.ethernet) {
+        return Outcome::UNKNOWN;
+    }
+    let hash = flow_hash(key);
+    let entry = if service.scheduler == Scheduler::Flow as u8 {
+        (hash >> 32) as u32
+    } else {
+        source_hash(key.source)
+    };
+    let Some(number) = tables::get(service.table, table_entry(entry)) else {
+        return Outcome::UNKNOWN;
+    };
+    let Some(backend) = backends::get(number) else {
+        return Outcome::UNKNOWN;
+    };
+    if backend.flags & SERVING == 0 {
+        return Outcome::UNKNOWN;
+    }
+    seen::mark(hash);
+    let way = Way { method: u32::from(service.method), source: 0, source_port: 0 };
+    let action = forward::to_backend(ctx, packet, &way, backend);
+    if action.is_ok() {
+        counters::packet(number, packet.frame_length());
+    }
+    Outcome::of(Reason::Opening, action)
 }
 
 /// What to do with a packet whose flow is not known.

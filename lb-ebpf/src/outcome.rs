@@ -15,6 +15,11 @@ impl Outcome {
     /// Nothing yet: the flow's backend serves no more.
     pub(crate) const LOST: Self = Self(1);
 
+    #[inline(always)]
+    pub(crate) const fn is_open(self) -> bool {
+        self.0 <= Self::LOST.0
+    }
+
     /// Sent on by this action.
     #[inline(always)]
     pub(crate) const fn sent(reason: Reason, action: u32) -> Self {

@@ -67,13 +67,7 @@ impl Machine {
     }
 
     /// Takes a command; `Active` takes an earlier one back. Whether anything is different now.
-    pub fn command(
-        &mut self,
-        name: &Name,
-        configured: Admin,
-        command: Command,
-        now: Instant,
-    ) -> bool {
+    pub fn command(&mut self, name: &Name, configured: Admin, command: Command, now: Instant) -> bool {
         let before = self.commands.get(name).copied();
         if command.state == configured && command.deadline.is_none() {
             self.commands.remove(name);

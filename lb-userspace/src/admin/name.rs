@@ -55,9 +55,8 @@ pub fn resolve(name: &str, config: &Config) -> Result<Vec<Name>, NameError> {
             service.backends.iter().map(named)
         })
     };
-    let meant = known().filter(|known| {
-        known.backend == backend && service.is_none_or(|service| known.service == service)
-    });
+    let meant = known()
+        .filter(|known| known.backend == backend && service.is_none_or(|service| known.service == service));
     let meant: Vec<Name> = meant.collect();
     if !meant.is_empty() {
         return Ok(meant);

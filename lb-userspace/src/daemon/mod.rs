@@ -45,7 +45,8 @@ use crate::dataplane::sweep::{self, Census, Orders};
 use crate::dataplane::{DataPlane, LoadError, Sizes};
 use crate::desired::{Desired, Known, desired};
 use crate::health::Report;
-use crate::net::ways::{self, Ways};
+use crate::net::next_hop::Found;
+use crate::net::ways;
 use crate::vrrp;
 use crate::vrrp::guard::Guard;
 use admin::Admin;
@@ -125,7 +126,7 @@ struct Inbox {
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Receiver<Report>,
     events: mpsc::Receiver<vrrp::Event>,
-    ways: mpsc::Receiver<Ways>,
+    ways: mpsc::Receiver<Found>,
     censuses: mpsc::Receiver<Census>,
 }
 
@@ -241,8 +242,8 @@ impl Daemon {
                 Some(command) = inbox.commands.recv() => self.handle_command(command).await,
                 Some(report) = inbox.reports.recv() => self.handle_report(&report),
                 Some(event) = inbox.events.recv() => tracing::debug!(?event, "VRRP"),
-                Some(ways) = inbox.ways.recv() => {
-                    if self.forwarding.handle_ways(ways) {
+                Some(found) = inbox.ways.recv() => {
+                    if self.forwarding.handle_ways(found) {
                         self.reconcile();
                     }
                 }

@@ -5,11 +5,11 @@ use std::time::{Instant, SystemTime};
 
 use thiserror::Error;
 
-use super::{Daemon, timeouts};
 use super::control::{Applied, Apply};
 use super::forwarding::ReconcileError;
 use super::page::PageError;
 use super::snapshot::unix;
+use super::{Daemon, timeouts};
 use crate::config::model::{Config, Flows};
 use crate::config::{self, Host, Mistakes};
 use crate::dataplane::Sizes;
@@ -207,6 +207,10 @@ impl Daemon {
     }
 
     async fn replace(&mut self, source: Source) -> Result<(), ReloadError> {
+        let size = |flows: &Flows| Sizes::of(flows.ipv4, flows.ipv6);
+        if size(&source.config.flows) != size(&self.config.flows) {
+            tracing::warn!("flows: another size takes effect with the next start that finds no flow tables");
+        }
         let result = self.configure(source.config).await;
         match result {
             Ok(()) => self.last_applied.keep(source.text),
@@ -229,11 +233,6 @@ impl Daemon {
         self.checks.configure(&config, Instant::now());
         self.admin.configure(&config);
         self.forwarding.set_timeouts(timeouts(&config.flows));
-        if Sizes::of(config.flows.ipv4, config.flows.ipv6) != self.forwarding.plane.sizes
-            && config.flows != self.config.flows
-        {
-            tracing::warn!("flows: the size of the flow tables takes effect with the next start that finds none");
-        }
         self.config = config;
         if let Err(error) = self.forwarding.keep_only(&self.config.interfaces) {
             tracing::warn!("{error}; trying again");

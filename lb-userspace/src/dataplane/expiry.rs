@@ -105,17 +105,17 @@ impl State {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pressure {
     None,
-    /// Two fifths full.
+    /// Half full.
     Some,
-    /// Three fifths full: from there on some flows find no slot (see [`lb_common::flow::CROWDED`]).
+    /// Three quarters full: a little later the first flows find no slot (see [`lb_common::flow::CROWDED`]).
     High,
 }
 
 impl Pressure {
     pub(super) const fn of(entries: u64, capacity: u64) -> Self {
-        if entries * 5 >= capacity * 3 {
+        if entries * 4 >= capacity * 3 {
             Self::High
-        } else if entries * 5 >= capacity * 2 {
+        } else if entries * 2 >= capacity {
             Self::Some
         } else {
             Self::None
@@ -226,9 +226,9 @@ mod tests {
         let seconds = |pressure| State::ALL.map(|state| allowed(pressure).of(state));
         assert_eq!(seconds(Pressure::Some), [900, 120, 60, 10, 10, 300]);
         assert_eq!(seconds(Pressure::High), [900, 120, 60, 1, 1, 300]);
-        assert_eq!(Pressure::of(399, 1000), Pressure::None);
-        assert_eq!(Pressure::of(400, 1000), Pressure::Some);
-        assert_eq!(Pressure::of(600, 1000), Pressure::High);
+        assert_eq!(Pressure::of(499, 1000), Pressure::None);
+        assert_eq!(Pressure::of(500, 1000), Pressure::Some);
+        assert_eq!(Pressure::of(750, 1000), Pressure::High);
     }
 
     #[test]

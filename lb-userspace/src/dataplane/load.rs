@@ -20,8 +20,8 @@ use super::flow_table::FlowTable;
 use super::flow_table::hops::Hops;
 use super::flow_table::load::Loads;
 use super::maps::{
-    self, Counters, Entries, Interfaces, Listeners, MapAccessError, MapOpenError, Reasons, Records, Retired,
-    Seed, Sources, Stations, Tables, names, seed,
+    self, Counters, Entries, Interfaces, Listeners, MapAccessError, MapOpenError, Reasons, Records,
+    Retired, Seed, Sources, Stations, Tables, names, seed,
 };
 use super::object;
 use super::sweep::Sweeper;
@@ -77,8 +77,6 @@ pub struct DataPlane {
     pub sizes: Sizes,
     /// Secret of the flow tables' hash.
     pub seed: u64,
-    /// The flow tables are those of an earlier daemon.
-    pub adopted: bool,
     pub listeners: Listeners,
     pub ranges: Records<Ranges>,
     pub services: Records<Service>,
@@ -114,8 +112,7 @@ impl DataPlane {
                 .map_err(|source| LoadError::PinDirectory { path: path.clone(), source })?;
         }
         tell_of_earlier(directory);
-        let pinned = Pinned::find(&maps)?;
-        let sizes = pinned.sizes(wanted, &maps);
+        let sizes = Pinned::find(&maps)?.sizes(wanted, &maps);
         let seed = Seed::open(&maps.join(names::SEED))?.get()?;
         let mut loader = EbpfLoader::new();
         for name in names::PINNED {
@@ -123,7 +120,7 @@ impl DataPlane {
         }
         let ebpf = load(loader, object::EVENKEEL, sizes, &seed)?;
         let retired = Retired::open(Some(&maps.join(names::RETIRED)))?;
-        Self::open(ebpf, Parts { retired, links: Some(links), sizes, seed, adopted: pinned.any() })
+        Self::open(ebpf, Parts { retired, links: Some(links), sizes, seed })
     }
 
     /// A private copy with maps of its own, for tests and measurements; `half_open` is a capacity.
@@ -135,11 +132,11 @@ impl DataPlane {
         let mut loader = EbpfLoader::new();
         loader.map_max_entries(names::HALF_OPEN, half_open);
         let ebpf = load(loader, object, sizes, &seed)?;
-        Self::open(ebpf, Parts { retired: Retired::open(None)?, links: None, sizes, seed, adopted: false })
+        Self::open(ebpf, Parts { retired: Retired::open(None)?, links: None, sizes, seed })
     }
 
     fn open(mut ebpf: Ebpf, parts: Parts) -> Result<Self, LoadError> {
-        let Parts { retired, links, sizes, seed, adopted } = parts;
+        let Parts { retired, links, sizes, seed } = parts;
         let sweeper = Sweeper::new(
             maps::map(&ebpf, names::FLOWS4, |fd| FlowTable::map(fd, sizes.sets4, seed))?,
             maps::map(&ebpf, names::FLOWS6, |fd| FlowTable::map(fd, sizes.sets6, seed))?,
@@ -150,7 +147,6 @@ impl DataPlane {
             sweeper: Some(sweeper),
             sizes,
             seed,
-            adopted,
             listeners: Listeners::open(&mut ebpf)?,
             ranges: Records::open(&mut ebpf, names::RANGES)?,
             services: Records::open(&mut ebpf, names::SERVICES)?,
@@ -214,7 +210,6 @@ struct Parts {
     links: Option<PathBuf>,
     sizes: Sizes,
     seed: u64,
-    adopted: bool,
 }
 
 /// Loads the object with flow tables of these sizes. The program knows size and secret as constants.
@@ -224,13 +219,12 @@ fn load<'a>(
     sizes: Sizes,
     seed: &'a u64,
 ) -> Result<Ebpf, LoadError> {
-    let (mask4, mask6) = (sizes.sets4 - 1, sizes.sets6 - 1);
     loader.map_max_entries(names::FLOWS4, sizes.sets4).map_max_entries(names::FLOWS6, sizes.sets6);
     let mut loader: EbpfLoader<'_> = loader;
     loader
         .override_global("FLOW_SEED", seed, true)
-        .override_global("SETS4_MASK", &mask4, true)
-        .override_global("SETS6_MASK", &mask6, true);
+        .override_global("SETS4", &sizes.sets4, true)
+        .override_global("SETS6", &sizes.sets6, true);
     loader.load(object).map_err(LoadError::Object)
 }
 
@@ -265,15 +259,9 @@ impl Pinned {
         Ok(Self { sets4: find(names::FLOWS4)?, sets6: find(names::FLOWS6)? })
     }
 
-    const fn any(self) -> bool {
-        self.sets4.is_some() || self.sets6.is_some()
-    }
-
     fn sizes(self, wanted: Sizes, maps: &Path) -> Sizes {
-        let sizes = Sizes {
-            sets4: self.sets4.unwrap_or(wanted.sets4),
-            sets6: self.sets6.unwrap_or(wanted.sets6),
-        };
+        let sizes =
+            Sizes { sets4: self.sets4.unwrap_or(wanted.sets4), sets6: self.sets6.unwrap_or(wanted.sets6) };
         if sizes != wanted {
             tracing::warn!(
                 "the flow tables keep the size they were made with, and their flows: `flows` takes effect after a stop of \

@@ -219,17 +219,11 @@ fn quic(backends: &[&model::Backend]) -> BTreeMap<[u8; 8], SocketAddr> {
         .collect()
 }
 
-fn backend(
-    service: &model::Service,
-    backend: &model::Backend,
-    family: Family,
-    known: &Known<'_>,
-) -> Backend {
+fn backend(service: &model::Service, backend: &model::Backend, family: Family, known: &Known<'_>) -> Backend {
     let health = (known.health)(service, backend);
     let standing = (known.standing)(service, backend);
-    let takes_flows = standing == Standing::Active
-        && health == State::Up
-        && known.ways.contains_key(&backend.address);
+    let takes_flows =
+        standing == Standing::Active && health == State::Up && known.ways.contains_key(&backend.address);
     let (high, low) = backend.limit.map_or((0, 0), |limit| (limit.high, limit.low));
     Backend {
         address: backend.socket(),

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use lb_common::addr::{Addr, Address, V4};
 use lb_common::flow::{FlowKey, MappedKey};
 use lb_common::hash::{flow_hash, source_hash, table_entry};
-use lb_common::service::{Range, Ranges, Scheduler};
+use lb_common::service::{Range, Ranges, Scheduler, Service};
 
 use super::plan::Actual;
 use crate::desired::Listener;
@@ -18,21 +18,29 @@ use crate::desired::Listener;
 pub struct Expected {
     listeners: BTreeMap<Listener, u32>,
     ranges: BTreeMap<u32, Ranges>,
-    /// By number of the service: scheduler and table, empty if its contents are unknown.
-    tables: BTreeMap<u32, (u8, Option<Arc<[u32]>>)>,
+    /// By number of the service.
+    picks: BTreeMap<u32, Pick>,
+}
+
+/// How a service's backend is picked.
+#[derive(Debug, Clone)]
+struct Pick {
+    scheduler: u8,
+    /// `None`: its contents are unknown.
+    table: Option<Arc<[u32]>>,
 }
 
 impl Expected {
     #[must_use]
     pub fn of(actual: &Actual) -> Self {
-        let table = |record: &lb_common::service::Service| {
+        let pick = |record: &Service| {
             let table = actual.tables.get(&record.table).filter(|entries| !entries.is_empty());
-            (record.scheduler, table.cloned())
+            Pick { scheduler: record.scheduler, table: table.cloned() }
         };
         Self {
             listeners: actual.listeners.clone(),
             ranges: actual.ranges.clone(),
-            tables: actual.services.iter().map(|(number, record)| (*number, table(record))).collect(),
+            picks: actual.services.iter().map(|(number, record)| (*number, pick(record))).collect(),
         }
     }
 
@@ -41,16 +49,13 @@ impl Expected {
     #[must_use]
     pub fn misplaced(&self, key: &MappedKey, backend: u32) -> Option<u32> {
         let service = self.service(key)?;
-        let (scheduler, table) = self.tables.get(&service)?;
+        let Pick { scheduler, table } = self.picks.get(&service)?;
         if !Scheduler::is_hash(*scheduler) {
             return None;
         }
         let by_source = *scheduler == Scheduler::Source as u8;
-        let hash = if key.destination.is_v4() {
-            hash::<V4>(key, by_source)
-        } else {
-            hash::<Addr>(key, by_source)
-        };
+        let hash =
+            if key.destination.is_v4() { hash::<V4>(key, by_source) } else { hash::<Addr>(key, by_source) };
         let there = table.as_ref().and_then(|table| table.get(table_entry(hash) as usize));
         (there != Some(&backend)).then_some(service)
     }

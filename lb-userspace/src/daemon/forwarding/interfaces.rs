@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 
-use lb_common::station::Station;
-use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
 
 use super::Forwarding;
@@ -48,18 +46,20 @@ impl Forwarding {
         self.attached.values().filter_map(|attached| Some(attached.as_ref().ok()?.ifindex)).collect()
     }
 
-    /// Tells the program the MAC addresses of its interfaces; they may change while they are up.
+    /// Tells the program the MAC addresses of its interfaces and of those stacked on them; they may change while they are
+    /// up. Until they were read those stay that an earlier daemon told it.
     fn follow_stations(&mut self, indexes: &BTreeSet<u32>) -> Result<(), MapAccessError> {
-        let Ok(addresses) = getifaddrs() else {
+        if self.links.is_empty() {
             return Ok(());
-        };
-        let stations = addresses.filter_map(|interface| {
-            let link = interface.address?;
-            let link = link.as_link_addr()?;
-            let ifindex = u32::try_from(link.ifindex()).ok().filter(|index| indexes.contains(index))?;
-            Some(Station { ifindex, address: link.addr()?, zero: 0 })
-        });
-        self.plane.stations.set(&stations.collect())
+        }
+        self.plane.stations.set(&self.links.stations(indexes))
+    }
+
+    /// The links are others than before.
+    pub(super) fn refresh_stations(&mut self) {
+        if let Err(error) = self.follow_stations(&self.indexes()) {
+            tracing::warn!("{error}; trying again");
+        }
     }
 
     /// Attaches again where the program is no longer attached: to interfaces that were made again, and where somebody

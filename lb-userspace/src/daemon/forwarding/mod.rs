@@ -16,12 +16,13 @@ use thiserror::Error;
 use crate::config::model::Config;
 use crate::dataplane::DataPlane;
 use crate::dataplane::attach::Attached;
-use crate::dataplane::maps::MapAccessError;
 use crate::dataplane::expiry::Timeouts;
+use crate::dataplane::maps::MapAccessError;
 use crate::dataplane::sweep::{Census, Handle};
 use crate::desired::{Desired, Family, Key, Way};
-use crate::net::next_hop::Unresolved;
-use crate::net::ways::Ways;
+use crate::net::links::Links;
+use crate::net::next_hop::Found;
+use crate::net::way::Unresolved;
 use crate::reconcile::apply::{self, KnownTables};
 use crate::reconcile::plan::{self, Actual, Circumstances, Plan, PlanError, Step, TableCache};
 use crate::status::Traffic;
@@ -56,6 +57,8 @@ pub(super) struct Forwarding {
     pub(super) known: KnownTables,
     cache: TableCache,
     ways: BTreeMap<IpAddr, Way>,
+    /// Empty until they were read.
+    links: Links,
     orders: Standing,
     leaving: Leaving,
     placed: Placed,
@@ -81,6 +84,7 @@ impl Forwarding {
             known: KnownTables::default(),
             cache: TableCache::default(),
             ways: BTreeMap::new(),
+            links: Links::default(),
             leaving: Leaving::default(),
             placed: Placed::default(),
             turned: BTreeMap::new(),
@@ -118,7 +122,8 @@ impl Forwarding {
             self.actual = apply::read(&mut self.plane, &mut self.known)?;
         }
         let drains = desired.services.iter();
-        self.drains.extend(drains.filter_map(|(key, service)| Some((*plan.services.get(key)?, service.drain))));
+        self.drains
+            .extend(drains.filter_map(|(key, service)| Some((*plan.services.get(key)?, service.drain))));
         self.take(plan, now)?;
         let wanted = desired.services.values().flat_map(|service| &service.backends);
         let wanted = self.with_draining(wanted.map(|backend| backend.address.ip()));
@@ -141,7 +146,8 @@ impl Forwarding {
         self.drains.retain(|number, _| carried.contains(number));
         self.placed.follow(&plan.turned, &plan.services.values().copied().collect());
         let service = |backend: u32| self.actual.backends.get(&backend).map(|backend| backend.service);
-        let time = |backend| service(backend).and_then(|service| self.drains.get(&service).copied().flatten());
+        let time =
+            |backend| service(backend).and_then(|service| self.drains.get(&service).copied().flatten());
         self.leaving.follow(&plan.draining, time, now);
         if !plan.steps.is_empty() || self.plan.services != plan.services {
             self.retired = self.plane.retired.read()?;
@@ -212,10 +218,14 @@ impl Forwarding {
     }
 
     /// Whether a way changed. One that is lost is kept: health checks tell whether it still leads anywhere.
-    pub(super) fn handle_ways(&mut self, found: Ways) -> bool {
+    pub(super) fn handle_ways(&mut self, found: Found) -> bool {
+        if self.links != found.links {
+            self.links = found.links;
+            self.refresh_stations();
+        }
         let mut changed = false;
         self.unresolved.clear();
-        for (destination, way) in found {
+        for (destination, way) in found.ways {
             match way {
                 Ok(way) => changed |= self.ways.insert(destination, way) != Some(way),
                 Err(reason) => {

@@ -45,8 +45,8 @@ pub struct Full;
 /// The flow table of one family.
 pub struct FlowTable<A> {
     memory: Memory,
-    /// Number of sets less one.
-    mask: u32,
+    /// Number of sets.
+    sets: u32,
     seed: u64,
     family: PhantomData<fn() -> A>,
 }
@@ -55,19 +55,16 @@ impl<A: Address> FlowTable<A> {
     /// Maps the memory of a map of `sets` sets. `seed` is that of the program.
     ///
     /// # Errors
-    /// The kernel refused, or `sets` is no power of two.
+    /// The kernel refused.
     pub fn map(map: BorrowedFd<'_>, sets: u32, seed: u64) -> io::Result<Self> {
-        if !sets.is_power_of_two() {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "the number of sets is no power of two"));
-        }
         let memory = Memory::map(map, sets as usize * size_of::<Set<A>>())?;
-        Ok(Self { memory, mask: sets - 1, seed, family: PhantomData })
+        Ok(Self { memory, sets, seed, family: PhantomData })
     }
 
     /// Slots there are, free ones included.
     #[must_use]
     pub const fn slots(&self) -> u64 {
-        (self.mask as u64 + 1) * WAYS as u64
+        self.sets as u64 * WAYS as u64
     }
 
     /// Number of the slot that holds the half of this key.
@@ -75,7 +72,7 @@ impl<A: Address> FlowTable<A> {
     pub fn find(&self, key: &FlowKey<A>) -> Option<u32> {
         let wanted = LIVE | if key.protocol == slot::PROTOCOL_UDP { UDP } else { 0 };
         let hash = slot_hash(key, self.seed);
-        sets(hash, self.mask).into_iter().flat_map(|set| ways(set, hash)).find(|number| {
+        sets(hash, self.sets).into_iter().flat_map(|set| ways(set, hash)).find(|number| {
             let Some(words) = self.words(*number) else {
                 return false;
             };
@@ -100,7 +97,7 @@ impl<A: Address> FlowTable<A> {
     /// No slot is free for it.
     pub fn insert(&self, half: &Slot<A>) -> Result<u32, Full> {
         let hash = slot_hash(&key(half), self.seed);
-        let [first, second] = sets(hash, self.mask);
+        let [first, second] = sets(hash, self.sets);
         let order = if prefers_second(self.in_use(first), self.in_use(second)) {
             [second, first]
         } else {
@@ -171,7 +168,7 @@ impl<A: Address> FlowTable<A> {
     /// Has the processor fetch what [`Self::find`] looks at first.
     pub(super) fn touch(&self, key: &FlowKey<A>) {
         let hash = slot_hash(key, self.seed);
-        let [first, _] = sets(hash, self.mask);
+        let [first, _] = sets(hash, self.sets);
         if let Some(words) = self.words(first * WAYS + home(hash)) {
             memory::prefetch(&words[Layout::<A>::STATE]);
         }

@@ -34,7 +34,11 @@ impl Listeners {
 
     pub fn write(&mut self, key: &Listener, number: u32) -> Result<(), MapAccessError> {
         let value = service::Listener { number };
-        if key.address.is_v4() { self.v4.write(&key4(key), &value) } else { self.v6.write(&key6(key), &value) }
+        if key.address.is_v4() {
+            self.v4.write(&key4(key), &value)
+        } else {
+            self.v6.write(&key6(key), &value)
+        }
     }
 
     pub fn remove(&mut self, key: &Listener) -> Result<(), MapAccessError> {

@@ -3,8 +3,8 @@ use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 
 use aya::Ebpf;
-use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::MapData;
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use lb_common::addr::Addr;
 use lb_common::service::SourceKey;
 use zerocopy::{FromBytes, Immutable, IntoBytes};

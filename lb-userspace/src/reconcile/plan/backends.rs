@@ -33,7 +33,7 @@ pub(super) fn plan(
                 None => free.next().ok_or(PlanError::TooManyBackends)?,
             };
             match actual.backends.get(&number) {
-                Some(there) => keep(&mut record, there),
+                Some(there) => keep(&mut record, there, service.keep_table),
                 None => plan.steps.push(Step::ClearCounters(number)),
             }
             let step = Step::WriteBackend(number, record);
@@ -108,9 +108,12 @@ fn set_outer(record: &mut Backend, outer: &Outer, way: Option<&Way>) {
     }
 }
 
-/// A way that an earlier daemon found is better than none, and the name that flows know a backend by stays: a service
-/// that is renamed loses none.
-fn keep(record: &mut Backend, there: &Backend) {
+/// A way that an earlier daemon found is better than none, as is its weight where its table is kept; and the name that
+/// flows know a backend by stays: a service that is renamed loses none.
+fn keep(record: &mut Backend, there: &Backend, keep_table: bool) {
+    if keep_table && record.weight == 0 && record.flags & SERVING != 0 {
+        record.weight = there.weight;
+    }
     if there.identity != 0 {
         record.identity = there.identity;
     }

@@ -48,7 +48,8 @@ pub(super) fn plan(desired: &Desired, actual: &Actual, plan: &Plan) -> Result<St
             return Err(PlanError::TooManyListeners);
         }
     }
-    for (key, number) in listeners.iter().filter(|(key, number)| actual.listeners.get(*key) != Some(*number)) {
+    for (key, number) in listeners.iter().filter(|(key, number)| actual.listeners.get(*key) != Some(*number))
+    {
         steps.write.push(Step::WriteListener(*key, *number));
         if key.port != 0 {
             steps.touched.insert(*number);
@@ -79,8 +80,7 @@ fn wanted(desired: &Desired, plan: &Plan) -> (BTreeMap<Listener, u32>, Ranged, B
                     listeners.insert(Listener { address, protocol, port }, number);
                 }
                 None => {
-                    let range =
-                        Range { first: listen.ports.first, last: listen.ports.last, service: number };
+                    let range = Range { first: listen.ports.first, last: listen.ports.last, service: number };
                     ranged.entry((address, protocol)).or_default().insert(range);
                 }
             }

@@ -124,7 +124,10 @@ pub struct Plan {
 pub enum PlanError {
     #[error("more than {} backends, those that are draining included", limits::BACKENDS)]
     TooManyBackends,
-    #[error("more than {} services, counted by family, those whose backends are draining included", limits::SERVICES)]
+    #[error(
+        "more than {} services, counted by family, those whose backends are draining included",
+        limits::SERVICES
+    )]
     TooManyServices,
     #[error("more than {} services, counted by family, each of which has a table", limits::TABLES)]
     TooManyTables,

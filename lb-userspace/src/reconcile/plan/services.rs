@@ -115,7 +115,9 @@ pub(super) fn plan(
             members(number, service, &candidates, actual, plan);
         }
         let same = there.is_some_and(|there| {
-            there.table == record.table && there.scheduler == record.scheduler && there.method == record.method
+            there.table == record.table
+                && there.scheduler == record.scheduler
+                && there.method == record.method
         });
         if written || !same {
             plan.turned.insert(number);

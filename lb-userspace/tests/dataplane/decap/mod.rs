@@ -10,7 +10,9 @@ use etherparse::IpNumber;
 use evenkeel::dataplane::Decap;
 use lb_common::decap::Outcome;
 use lb_common::reason::Verdict;
+use lb_common::service::Method;
 
+use crate::fixture::{Node, backend_address, tcp};
 use packet::{Between, GUE_PORT, LISTED, LISTED4, LISTED6, Tunnel, all};
 
 const DROP: u32 = 1;
@@ -192,4 +194,15 @@ fn the_program_is_accepted_within_its_budget_of_verified_instructions() {
     let mut decap = Decap::load(GUE_PORT).unwrap();
     let verified = decap.program().info().unwrap().verified_instruction_count().unwrap();
     assert!(verified <= VERIFIED, "{verified} instructions");
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn what_the_balancer_sends_the_backend_gets() {
+    let (mut node, mut backend) = (Node::new(Method::Tunnel), Backend::new());
+    backend.decap.add((*backend_address(0).ip()).into()).unwrap();
+    let packet = tcp();
+    let sent = node.send(&packet).frame;
+    let expected = [&sent[..14], &packet.ttl(packet.ttl - 1).bytes()[14..]].concat();
+    assert_eq!(backend.send(&sent), (Some(Outcome::Ip), expected));
 }

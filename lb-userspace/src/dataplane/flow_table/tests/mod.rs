@@ -3,7 +3,6 @@
 mod halves;
 mod hammer;
 mod model;
-mod speed;
 
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
