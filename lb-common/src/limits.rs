@@ -38,3 +38,5 @@ pub const FRAGMENTS: u32 = 1 << 14;
 pub const INTERFACES: u32 = 64;
 /// MAC addresses of the node, all interfaces together.
 pub const STATIONS: u32 = 2048;
+/// Outer destinations that `decap` removes tunnel headers for.
+pub const DECAP: u32 = 256;
