@@ -340,9 +340,10 @@ fn touch<A: Family>(packet: &Packet<A>, slot: *mut Slot<A>, state: u32, backend:
             load::add(backend, -1);
         }
         flows::set(slot, self::ending(packet.tcp_flags));
-    } else if state & SEEN_RST != 0 {
-        // Who goes on after a RST did not send it.
-        flows::clear(slot, SEEN_RST);
+    } else if state & (SEEN_FIN | SEEN_RST) != 0 {
+        // Who goes on after a RST did not send it, and who goes on after a SYN that did not ask for the flow began anew.
+        let anew = state & (SEEN_FIN | REPLY) == SEEN_FIN && seen::contains(flow_hash(&packet.key));
+        flows::clear(slot, if anew { SEEN_FIN | SEEN_RST } else { SEEN_RST });
     }
 }
 
