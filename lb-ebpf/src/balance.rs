@@ -16,7 +16,7 @@ use crate::packet::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet, Family, Packet, Tcp, at,
 };
 use crate::miss::{self, Answer};
-use crate::{forward, icmp_error, reset, vlan};
+use crate::{forward, fragment, icmp_error, mss, reset, vlan};
 
 /// Runs one packet through; returns the XDP action and counts the reason.
 #[inline(always)]
@@ -44,6 +44,7 @@ fn ipv4(ctx: &XdpContext, tags: u32) -> Outcome {
     match Outcome::from_word(known4(ctx.ctx, tags)) {
         Outcome::UNKNOWN => Outcome::from_word(send4(ctx.ctx, ask4(ctx.ctx, tags, 0))),
         Outcome::LOST => Outcome::from_word(send4(ctx.ctx, ask4(ctx.ctx, tags, 1))),
+        Outcome::PIECE => Outcome::from_word(fragment::run4(ctx.ctx, tags)),
         outcome => outcome,
     }
 }
@@ -53,6 +54,7 @@ fn ipv6(ctx: &XdpContext, tags: u32) -> Outcome {
     match Outcome::from_word(known6(ctx.ctx, tags)) {
         Outcome::UNKNOWN => Outcome::from_word(send6(ctx.ctx, ask6(ctx.ctx, tags, 0))),
         Outcome::LOST => Outcome::from_word(send6(ctx.ctx, ask6(ctx.ctx, tags, 1))),
+        Outcome::PIECE => Outcome::from_word(fragment::run6(ctx.ctx, tags)),
         outcome => outcome,
     }
 }
@@ -110,14 +112,16 @@ fn conclude(ctx: &XdpContext, outcome: Outcome, tags: u64) -> u32 {
 fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
     let mut why = Reason::Malformed;
     let Some(packet) = A::parse(ctx, &mut why) else {
-        return if A::IS_V4 && matches!(why, Reason::OtherProtocol) {
+        return if matches!(why, Reason::Fragment) {
+            Outcome::PIECE
+        } else if A::IS_V4 && matches!(why, Reason::OtherProtocol) {
             Outcome::from_word(icmp_error::run(ctx.ctx, tags))
         } else {
             Outcome::because(why)
         };
     };
-    // A SYN is decided by its service.
-    if packet.is_bare_syn() {
+    // A SYN is decided by its service, and one with ACK has an option that may have to be lowered.
+    if packet.tcp_flags & Tcp::SYN != 0 {
         return Outcome::UNKNOWN;
     }
     let Some(slot) = flows::find(&packet.key) else {
@@ -150,6 +154,7 @@ fn send<A: Family>(ctx: &XdpContext, answer: Answer) -> Outcome {
             Outcome::by_reason(answer.reason())
         };
     }
+    mss::lower::<A>(ctx, answer);
     let mut why = Reason::Malformed;
     let Some(packet) = A::parse(ctx, &mut why) else {
         return Outcome::because(why);
@@ -180,7 +185,7 @@ pub(crate) struct Way {
 
 impl Way {
     #[inline(always)]
-    fn by(answer: Answer) -> Self {
+    pub(crate) fn by(answer: Answer) -> Self {
         let (source, source_port) = match scratch::get() {
             // SAFETY: the record is this CPU's own.
             Some(scratch) => unsafe { ((*scratch).decision.source, (*scratch).decision.source_port) },
@@ -205,9 +210,9 @@ fn forward_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot
     let way =
         Way { method: flow::method(state), source: other.as_ref()[1], source_port: flow::port(state) };
     if way.method == Method::NAT || way.method == Method::FULL_NAT {
-        follow_return_hop(ctx, packet, slot, backend, tags);
+        follow_return_hop(&packet.key, slot, backend, &return_hop(ctx, packet.ethernet, tags));
     }
-    touch(packet, slot, state, number);
+    touch(packet.tcp_flags, slot, state, number);
     let action = forward::to_backend(ctx, packet, &way, backend);
     if action.is_ok() {
         counters::packet(number, packet.frame_length());
@@ -246,12 +251,12 @@ fn half_open_reply<A: Family>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
 fn reply_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A>) -> Outcome {
     // SAFETY: a slot stays readable until this program ends.
     let (state, place, other) = unsafe { ((*slot).state, (*slot).place, (*slot).other) };
-    touch(packet, slot, state, flow::backend(place));
+    touch(packet.tcp_flags, slot, state, flow::backend(place));
     let mut address = A::from_other(&other);
     let mut client = packet.key.destination;
     let mut ports = Ports { source: flow::port(state), destination: packet.key.ports.destination };
     if flow::method(state) == Method::FULL_NAT {
-        let Some(forward) = forward::full_nat::forward_half(packet, other.as_ref()[0]) else {
+        let Some(forward) = forward::full_nat::forward_half(&packet.key, other.as_ref()[0]) else {
             return Outcome::because(Reason::NoWayBack);
         };
         // SAFETY: as above.
@@ -283,7 +288,7 @@ pub(crate) fn now() -> u32 {
 }
 
 #[inline(always)]
-fn touch<A: Family>(packet: &Packet<A>, slot: *mut Slot<A>, state: u32, backend: u32) {
+pub(crate) fn touch<A: Family>(tcp_flags: u8, slot: *mut Slot<A>, state: u32, backend: u32) {
     let now = now();
     // SAFETY: a slot stays writable until this program ends.
     unsafe {
@@ -291,12 +296,12 @@ fn touch<A: Family>(packet: &Packet<A>, slot: *mut Slot<A>, state: u32, backend:
             (*slot).last_seen = now;
         }
     }
-    let ending = packet.tcp_flags & (Tcp::FIN | Tcp::RST);
+    let ending = tcp_flags & (Tcp::FIN | Tcp::RST);
     if ending != 0 {
         if state & (SEEN_FIN | SEEN_RST) == 0 && state & REPLY == 0 {
             load::add(backend, -1);
         }
-        flows::set(slot, self::ending(packet.tcp_flags));
+        flows::set(slot, self::ending(tcp_flags));
     } else if state & SEEN_RST != 0 {
         // Who goes on after a RST did not send it.
         flows::clear(slot, SEEN_RST);
@@ -338,23 +343,21 @@ pub(crate) fn return_hop(ctx: &XdpContext, ethernet: *mut Ethernet, tags: u32) -
 
 /// Follows a client whose router changed: replies go where its packets come from now.
 #[inline(always)]
-fn follow_return_hop<A: Family>(
-    ctx: &XdpContext,
-    packet: &Packet<A>,
+pub(crate) fn follow_return_hop<A: Family>(
+    key: &FlowKey<A>,
     slot: *mut Slot<A>,
     backend: &Backend,
-    tags: u32,
+    hop: &NextHop,
 ) {
-    let hop = return_hop(ctx, packet.ethernet, tags);
     // SAFETY: a slot stays readable until this program ends.
     let place = unsafe { (*slot).place };
-    if hops::get(flow::hop(place)).is_some_and(|known| *known == hop) {
+    if hops::get(flow::hop(place)).is_some_and(|known| known == hop) {
         return;
     }
-    let place = flow::place(flow::backend(place), hops::number(hops::words(&hop), now()));
+    let place = flow::place(flow::backend(place), hops::number(hops::words(hop), now()));
     // SAFETY: as above.
     unsafe { (*slot).place = place };
-    if let Some(reply) = flows::look_up(&reply_key(&packet.key, slot, backend)) {
+    if let Some(reply) = flows::look_up(&reply_key(key, slot, backend)) {
         // SAFETY: as above.
         unsafe { (*reply).place = place };
     }

@@ -14,6 +14,8 @@ impl Outcome {
     pub(crate) const UNKNOWN: Self = Self(0);
     /// Nothing yet: the flow's backend serves no more.
     pub(crate) const LOST: Self = Self(1);
+    /// Nothing yet: a fragment, or a packet with extension headers.
+    pub(crate) const PIECE: Self = Self(2);
 
     /// Sent on by this action.
     #[inline(always)]

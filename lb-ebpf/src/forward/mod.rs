@@ -1,9 +1,9 @@
 //! Rewrites: one file a forwarding method.
 
-mod direct;
+pub(crate) mod direct;
 pub(crate) mod full_nat;
 pub(crate) mod nat;
-mod tunnel;
+pub(crate) mod tunnel;
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::{Backend, RESOLVED};

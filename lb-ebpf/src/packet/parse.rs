@@ -5,6 +5,7 @@ use lb_common::addr::{Addr, V4};
 use lb_common::flow::{FlowKey, Ports};
 use lb_common::reason::Reason;
 
+use super::extensions::is_extension;
 use super::{Ethernet, Family, Ipv4, Ipv6, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, Udp, at, holds};
 
 /// A TCP or UDP packet, whole and not a fragment.
@@ -147,7 +148,8 @@ fn transport<A: Family>(
             }
             packet.transport = udp.cast();
         } else {
-            *why = Reason::OtherProtocol;
+            let extended = !A::IS_V4 && is_extension(packet.key.protocol as u8);
+            *why = if extended { Reason::Fragment } else { Reason::OtherProtocol };
             return None;
         }
         packet.key.ports = Ports::from_word(*packet.transport.cast::<u32>());
