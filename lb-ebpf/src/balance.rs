@@ -44,7 +44,7 @@ fn ipv4(ctx: &XdpContext, tags: u32) -> Outcome {
     match Outcome::from_word(known4(ctx.ctx, tags)) {
         Outcome::UNKNOWN => Outcome::from_word(send4(ctx.ctx, ask4(ctx.ctx, tags, 0))),
         Outcome::LOST => Outcome::from_word(send4(ctx.ctx, ask4(ctx.ctx, tags, 1))),
-        Outcome::PIECE => Outcome::from_word(fragment::run4(ctx.ctx, tags)),
+        Outcome::PIECE => Outcome::from_word(fragment::ek_piece4(ctx.ctx, tags)),
         outcome => outcome,
     }
 }
@@ -54,7 +54,7 @@ fn ipv6(ctx: &XdpContext, tags: u32) -> Outcome {
     match Outcome::from_word(known6(ctx.ctx, tags)) {
         Outcome::UNKNOWN => Outcome::from_word(send6(ctx.ctx, ask6(ctx.ctx, tags, 0))),
         Outcome::LOST => Outcome::from_word(send6(ctx.ctx, ask6(ctx.ctx, tags, 1))),
-        Outcome::PIECE => Outcome::from_word(fragment::run6(ctx.ctx, tags)),
+        Outcome::PIECE => Outcome::from_word(fragment::ek_piece6(ctx.ctx, tags)),
         outcome => outcome,
     }
 }

@@ -34,14 +34,16 @@ impl Kind {
 }
 
 /// Functions of their own, one after another, for they would not fit on one stack.
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn run4(ctx: *mut xdp_md, tags: u32) -> u32 {
+pub extern "C" fn ek_piece4(ctx: *mut xdp_md, tags: u32) -> u32 {
     let outcome = read4(ctx, tags);
     if outcome != Outcome::UNKNOWN.word() { outcome } else { send4(ctx, decided::<V4>()) }
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-pub(crate) fn run6(ctx: *mut xdp_md, tags: u32) -> u32 {
+pub extern "C" fn ek_piece6(ctx: *mut xdp_md, tags: u32) -> u32 {
     let outcome = read6(ctx, tags);
     if outcome != Outcome::UNKNOWN.word() { outcome } else { send6(ctx, decided::<Addr>()) }
 }

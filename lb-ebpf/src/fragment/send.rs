@@ -31,7 +31,7 @@ pub(super) fn send<A: Family>(ctx: &XdpContext, answer: Answer) -> Outcome {
         return Outcome::because(Reason::Internal);
     };
     if piece.transport != 0 && mss::announces() {
-        mss::lower_at(ctx.ctx, answer.word(), piece.transport);
+        mss::ek_lower(ctx.ctx, answer.word(), piece.transport);
     }
     let Some(packet) = packet::<A>(ctx, piece) else {
         return Outcome::because(Reason::Internal);

@@ -27,6 +27,8 @@ pub(crate) struct Scratch {
     pub(crate) zero: u32,
     pub(crate) other: Addr,
     pub(crate) piece: Piece,
+    /// See [`forgotten`].
+    pub(crate) number: u64,
 }
 
 /// A fragment, or a packet with extension headers: see [`crate::fragment`].
@@ -98,4 +100,17 @@ impl Scratch {
 #[inline(always)]
 pub(crate) fn get() -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(0)
+}
+
+/// The same number, of which the verifier no longer knows anything: in a loop, it looks at each round once and not at each way that led
+/// to it.
+#[inline(always)]
+pub(crate) fn forgotten(number: u32) -> Option<u32> {
+    let scratch = get()?;
+    // SAFETY: the record is this CPU's own.
+    unsafe {
+        let room = &raw mut (*scratch).number;
+        room.write_volatile(u64::from(number));
+        Some(room.read_volatile() as u32)
+    }
 }
