@@ -1,6 +1,6 @@
 //! Flows: one 5-tuple and what was decided for it.
 //!
-//! The flow table is an array of sets of eight [`Slot`]s, one table for each family, mapped into user space. A flow is
+//! The flow table is an array of sets of sixteen [`Slot`]s, one table for each family, mapped into user space. A flow is
 //! in one of two sets, found by its hash; `nat` and `fullnat` flows have a slot for each direction, a half. A slot says
 //! everything about its half without the other one, so it can be copied to another node; where a half needs
 //! the other one, the key of that follows from what it says.
@@ -76,7 +76,7 @@ impl Ports {
 }
 
 /// Slots of a set.
-pub const WAYS: u32 = 8;
+pub const WAYS: u32 = 16;
 
 /// One half of a flow. 32 bytes for IPv4, two of them a cache line; 64 bytes for IPv6.
 #[derive(Debug, Clone, Copy)]
@@ -216,17 +216,30 @@ impl<A: Address> FlowKey<A> {
     }
 }
 
-/// The two sets a key may be in, from its [`crate::hash::slot_hash`]; `mask` is the number of sets, a power of two, less one.
+/// The two sets a key may be in, of so many, from its [`crate::hash::slot_hash`].
 #[inline(always)]
 #[must_use]
-pub const fn sets(hash: u64, mask: u32) -> [u32; 2] {
-    [(hash >> 32) as u32 & mask, hash as u32 & mask]
+pub const fn sets(hash: u64, sets: u32) -> [u32; 2] {
+    let (first, second) = (hash >> 32, hash & 0xffff_ffff);
+    [((first * sets as u64) >> 32) as u32, ((second * sets as u64) >> 32) as u32]
 }
 
 /// The way of a set that a key is looked for first; the next ones are this one with ascending numbers combined by
-/// exclusive or, so that the neighbour in the same cache line comes second.
+/// exclusive or, so that the neighbour in the same cache line comes second. Of the bits that tell the first set, the last.
 #[inline(always)]
 #[must_use]
 pub const fn home(hash: u64) -> u32 {
-    (hash >> 61) as u32
+    (hash >> 32) as u32 & (WAYS - 1)
+}
+
+/// Slots of its first set that are in use from which on a new half goes to its second set, if that one is emptier. Most halves
+/// are in their first set, so one look finds them; and the first new half that finds no slot comes when 85 of 100 slots
+/// are in use.
+pub const CROWDED: u32 = 12;
+
+/// Whether a new half goes to its second set, by how many slots of both are in use.
+#[inline(always)]
+#[must_use]
+pub const fn prefers_second(used_of_first: u32, used_of_second: u32) -> bool {
+    used_of_first >= CROWDED && used_of_second < used_of_first
 }

@@ -28,7 +28,8 @@ pub fn source_hash<A: Address>(source: A) -> u32 {
 pub fn slot_hash<A: Address>(key: &FlowKey<A>, seed: u64) -> u64 {
     let mut x = A::mix(key.source, key.destination, seed);
     x ^= x >> 29;
-    x = (x ^ (u64::from(key.protocol) << 32 | u64::from(key.ports.word()))).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    x = (x ^ (u64::from(key.protocol) << 32 | u64::from(key.ports.word())))
+        .wrapping_mul(0xc4ce_b9fe_1a85_ec53);
     x ^ (x >> 32)
 }
 

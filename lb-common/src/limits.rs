@@ -15,10 +15,11 @@ pub const TABLES_A_RUN: u32 = 256;
 /// Entries of one table: prime, so that every backend's permutation visits every entry (Maglev, NSDI 2016, section 3.4),
 /// and large enough that 100 backends stay within 0.2 % of their weights.
 pub const TABLE_ENTRIES: u32 = 65_537;
-/// Sets of the flow table for IPv4 as it comes; user space asks for what the configuration says. A power of two.
-pub const SETS4: u32 = 1 << 18;
-/// As [`SETS4`], for IPv6.
-pub const SETS6: u32 = 1 << 16;
+/// Sets of the flow table for IPv4 as it comes, for 1,048,576 halves in four fifths of its slots; user space asks for what the
+/// configuration says.
+pub const SETS4: u32 = 81_920;
+/// As [`SETS4`], for IPv6 and 262,144 halves.
+pub const SETS6: u32 = 20_480;
 /// Fingerprints of flows that have shown one packet. A power of two.
 pub const SEEN: u32 = 1 << 18;
 /// Entries of the table of flows that have shown one packet only; the oldest make room for new ones.

@@ -19,80 +19,87 @@ use crate::miss::{self, Answer};
 use crate::{forward, fragment, icmp_error, mss, reset, vlan};
 
 /// Runs one packet through; returns the XDP action and counts the reason.
+///
+/// The path of a known flow, and what the rest needs after it, are functions of their own, called one after another: all on one
+/// stack they would not fit, and what is rare must not cost the rest registers. Each is called in one place, for the verifier
+/// walks through it once for every call.
 #[inline(always)]
 pub fn run(ctx: &XdpContext) -> u32 {
-    let Some(ethertype) = ethertype(ctx) else {
-        return conclude(ctx, Outcome::because(Reason::Malformed), 0);
+    let mut tags = 0;
+    let mut family = ethertype(ctx);
+    if family == ETHERTYPE_VLAN || family == ETHERTYPE_SERVICE_VLAN {
+        tags = vlan::strip(ctx.ctx);
+        family = ethertype(ctx);
+    }
+    let outcome = if family == ETHERTYPE_IPV4 {
+        let outcome = ek_known4(ctx.ctx, tags as u32);
+        if !Outcome::from_word(outcome).is_open() {
+            outcome
+        } else if outcome == Outcome::PIECE.word() {
+            fragment::ek_piece4(ctx.ctx, tags as u32)
+        } else {
+            ek_send4(ctx.ctx, ek_ask4(ctx.ctx, tags as u32, outcome))
+        }
+    } else if family == ETHERTYPE_IPV6 {
+        let outcome = ek_known6(ctx.ctx, tags as u32);
+        if !Outcome::from_word(outcome).is_open() {
+            outcome
+        } else if outcome == Outcome::PIECE.word() {
+            fragment::ek_piece6(ctx.ctx, tags as u32)
+        } else {
+            ek_send6(ctx.ctx, ek_ask6(ctx.ctx, tags as u32, outcome))
+        }
+    } else {
+        Outcome::because(Reason::NotIp).word()
     };
-    if ethertype == ETHERTYPE_IPV4 {
-        return conclude(ctx, ipv4(ctx, 0), 0);
-    }
-    let tagged = ethertype == ETHERTYPE_VLAN || ethertype == ETHERTYPE_SERVICE_VLAN;
-    let tags = if tagged { vlan::strip(ctx.ctx) } else { 0 };
-    let outcome = match self::ethertype(ctx) {
-        Some(ETHERTYPE_IPV4) => ipv4(ctx, tags as u32),
-        Some(ETHERTYPE_IPV6) => ipv6(ctx, tags as u32),
-        _ => Outcome::because(Reason::NotIp),
-    };
-    conclude(ctx, outcome, tags)
+    conclude(ctx, Outcome::from_word(outcome), tags)
 }
 
-/// The path of a known flow, and after it what the rest needs: functions of their own, one after another, for they would not
-/// fit on one stack, and what is rare must not cost the rest registers. A call costs a nanosecond.
-#[inline(always)]
-fn ipv4(ctx: &XdpContext, tags: u32) -> Outcome {
-    match Outcome::from_word(known4(ctx.ctx, tags)) {
-        Outcome::UNKNOWN => Outcome::from_word(send4(ctx.ctx, ask4(ctx.ctx, tags, 0))),
-        Outcome::LOST => Outcome::from_word(send4(ctx.ctx, ask4(ctx.ctx, tags, 1))),
-        Outcome::PIECE => Outcome::from_word(fragment::ek_piece4(ctx.ctx, tags)),
-        outcome => outcome,
-    }
-}
-
-#[inline(always)]
-fn ipv6(ctx: &XdpContext, tags: u32) -> Outcome {
-    match Outcome::from_word(known6(ctx.ctx, tags)) {
-        Outcome::UNKNOWN => Outcome::from_word(send6(ctx.ctx, ask6(ctx.ctx, tags, 0))),
-        Outcome::LOST => Outcome::from_word(send6(ctx.ctx, ask6(ctx.ctx, tags, 1))),
-        Outcome::PIECE => Outcome::from_word(fragment::ek_piece6(ctx.ctx, tags)),
-        outcome => outcome,
-    }
-}
-
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn known4(ctx: *mut xdp_md, tags: u32) -> u32 {
+pub extern "C" fn ek_known4(ctx: *mut xdp_md, tags: u32) -> u32 {
     known::<V4>(&XdpContext::new(ctx), tags).word()
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn known6(ctx: *mut xdp_md, tags: u32) -> u32 {
+pub extern "C" fn ek_known6(ctx: *mut xdp_md, tags: u32) -> u32 {
     known::<Addr>(&XdpContext::new(ctx), tags).word()
 }
 
+/// `outcome` says what was found out.
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn ask4(ctx: *mut xdp_md, tags: u32, lost: u32) -> u32 {
-    ask::<V4>(&XdpContext::new(ctx), tags, lost != 0).word()
+pub extern "C" fn ek_ask4(ctx: *mut xdp_md, tags: u32, outcome: u32) -> u32 {
+    ask::<V4>(&XdpContext::new(ctx), tags, Outcome::from_word(outcome) == Outcome::LOST).word()
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn ask6(ctx: *mut xdp_md, tags: u32, lost: u32) -> u32 {
-    ask::<Addr>(&XdpContext::new(ctx), tags, lost != 0).word()
+pub extern "C" fn ek_ask6(ctx: *mut xdp_md, tags: u32, outcome: u32) -> u32 {
+    ask::<Addr>(&XdpContext::new(ctx), tags, Outcome::from_word(outcome) == Outcome::LOST).word()
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn send4(ctx: *mut xdp_md, answer: u32) -> u32 {
+pub extern "C" fn ek_send4(ctx: *mut xdp_md, answer: u32) -> u32 {
     send::<V4>(&XdpContext::new(ctx), Answer::from_word(answer)).word()
 }
 
+#[unsafe(no_mangle)]
 #[inline(never)]
-fn send6(ctx: *mut xdp_md, answer: u32) -> u32 {
+pub extern "C" fn ek_send6(ctx: *mut xdp_md, answer: u32) -> u32 {
     send::<Addr>(&XdpContext::new(ctx), Answer::from_word(answer)).word()
 }
 
+/// 0 for a frame that is too short to have one.
 #[inline(always)]
-fn ethertype(ctx: &XdpContext) -> Option<u16> {
-    // SAFETY: `at` compared the header with the end of the packet.
-    at::<Ethernet>(ctx, 0).map(|ethernet| unsafe { (*ethernet).ethertype })
+fn ethertype(ctx: &XdpContext) -> u16 {
+    match at::<Ethernet>(ctx, 0) {
+        // SAFETY: `at` compared the header with the end of the packet.
+        Some(ethernet) => unsafe { (*ethernet).ethertype },
+        None => 0,
+    }
 }
 
 /// Counts the reason and says the action. What passes goes to the kernel with the tags it came with.

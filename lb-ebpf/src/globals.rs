@@ -4,12 +4,12 @@
 #[unsafe(no_mangle)]
 static FLOW_SEED: u64 = 0;
 
-/// Sets of the flow tables, less one.
+/// Sets of the flow tables.
 #[unsafe(no_mangle)]
-static SETS4_MASK: u32 = lb_common::limits::SETS4 - 1;
+static SETS4: u32 = lb_common::limits::SETS4;
 
 #[unsafe(no_mangle)]
-static SETS6_MASK: u32 = lb_common::limits::SETS6 - 1;
+static SETS6: u32 = lb_common::limits::SETS6;
 
 /// [`lb_common::flow::WAYS`], which the compiler would unroll loops by: what is rare had better be small.
 #[unsafe(no_mangle)]
@@ -28,13 +28,13 @@ pub(crate) fn flow_seed() -> u64 {
 }
 
 #[inline(always)]
-pub(crate) fn sets4_mask() -> u32 {
+pub(crate) fn sets4() -> u32 {
     // SAFETY: as above.
-    unsafe { core::ptr::read_volatile(&raw const SETS4_MASK) }
+    unsafe { core::ptr::read_volatile(&raw const SETS4) }
 }
 
 #[inline(always)]
-pub(crate) fn sets6_mask() -> u32 {
+pub(crate) fn sets6() -> u32 {
     // SAFETY: as above.
-    unsafe { core::ptr::read_volatile(&raw const SETS6_MASK) }
+    unsafe { core::ptr::read_volatile(&raw const SETS6) }
 }

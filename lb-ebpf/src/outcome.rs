@@ -17,6 +17,11 @@ impl Outcome {
     /// Nothing yet: a fragment, or a packet with extension headers.
     pub(crate) const PIECE: Self = Self(2);
 
+    #[inline(always)]
+    pub(crate) const fn is_open(self) -> bool {
+        self.0 <= Self::PIECE.0
+    }
+
     /// Sent on by this action.
     #[inline(always)]
     pub(crate) const fn sent(reason: Reason, action: u32) -> Self {

@@ -1,5 +1,6 @@
 //! Evenkeel: a layer-4 load balancer. See ARCHITECTURE.md.
 
+pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod daemon;

@@ -3,11 +3,13 @@
 use std::io::IsTerminal as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use evenkeel::cli::{apply, check, decap, status};
-use evenkeel::daemon::{self, control};
+use evenkeel::cli::{apply, check, decap, status, take};
+use evenkeel::daemon;
+use evenkeel::daemon::control::{self, Wanted};
 use evenkeel::vrrp::guard;
 use tracing_subscriber::EnvFilter;
 
@@ -37,6 +39,27 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        #[command(flatten)]
+        daemon: DaemonArgs,
+    },
+    /// Take a backend out gently: it gets no new flows, and keeps those it has until they end or their time is over
+    Drain {
+        #[command(flatten)]
+        args: take::DrainArgs,
+        #[command(flatten)]
+        daemon: DaemonArgs,
+    },
+    /// Take a backend back in
+    Undrain {
+        #[command(flatten)]
+        args: take::BackendArgs,
+        #[command(flatten)]
+        daemon: DaemonArgs,
+    },
+    /// Take a backend out at once: it gets no more packets
+    Disable {
+        #[command(flatten)]
+        args: take::BackendArgs,
         #[command(flatten)]
         daemon: DaemonArgs,
     },
@@ -117,6 +140,11 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Status { json, daemon } => {
             runtime()?.block_on(status::run(&daemon.socket(), json))?;
         }
+        Command::Drain { args: take::DrainArgs { backend, deadline }, daemon } => {
+            return out(&backend, Wanted::Drain, deadline, &daemon);
+        }
+        Command::Undrain { args, daemon } => return out(&args, Wanted::Active, None, &daemon),
+        Command::Disable { args, daemon } => return out(&args, Wanted::Disabled, None, &daemon),
         Command::Decap(args) => {
             let decap = decap::start(&args)?;
             runtime()?.block_on(decap::wait(decap))?;
@@ -127,6 +155,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn out(
+    args: &take::BackendArgs,
+    state: Wanted,
+    deadline: Option<Duration>,
+    daemon: &DaemonArgs,
+) -> anyhow::Result<ExitCode> {
+    Ok(runtime()?.block_on(take::run(args, state, deadline, &daemon.socket()))?)
 }
 
 /// Two threads: the daemon's task and its I/O. VRRP has threads of its own.

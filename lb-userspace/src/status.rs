@@ -4,7 +4,7 @@
 //! daemon; those of reloads, VRRP and expired flows start anew with it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
@@ -94,11 +94,12 @@ pub struct Peer {
 pub struct Service {
     /// As configured; of a service that was removed and whose backends still have flows, `NAME (removed, number N)`.
     pub name: String,
-    /// Empty for a service that was removed, as are the three texts that follow.
-    pub listen: Vec<SocketAddr>,
+    /// Addresses with ports, as a configuration writes them. Empty for a service that was removed, as are the three texts
+    /// that follow.
+    pub listen: Vec<String>,
     /// `tcp` or `udp`.
     pub protocol: String,
-    /// `nat`, `tunnel` or `direct`.
+    /// `nat`, `fullnat`, `tunnel` or `direct`.
     pub forward: String,
     pub scheduler: String,
     /// Sums over its backends, those that have left the service included.
@@ -110,11 +111,12 @@ pub struct Service {
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Backend {
-    pub address: SocketAddr,
+    /// With its port, unless it is the one that the client wrote.
+    pub address: String,
     pub weight: u16,
     pub state: BackendState,
     pub since: f64,
-    /// Why it is in this state, for a person: the last check's answer, "no check configured", …
+    /// Why it is in this state, for a person: the last check's answer, "no check configured", "by command", …
     pub reason: String,
     /// How long the last probe took; `None` before the first.
     pub check_seconds: Option<f64>,
@@ -134,24 +136,41 @@ pub enum BackendState {
     Checking,
     Up,
     Down,
-    /// No longer in the configuration: keeps its flows until they end, takes no new one.
+    /// No longer in the configuration, or taken out gently: takes no new flow, keeps those it has until they end or their
+    /// time is over.
     Draining,
+    /// Taken out at once, or its time to drain is over.
+    Disabled,
 }
 
-/// Client to backend and, with `nat`, back.
+/// What was forwarded.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Traffic {
+    /// From clients.
     pub packets: u64,
     pub bytes: u64,
+    /// To clients, with `nat` and `fullnat`: other replies do not pass the node.
+    pub reply_packets: u64,
+    pub reply_bytes: u64,
     pub new_flows: u64,
 }
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Flows {
-    /// Entries in use in the flow table; a `nat` flow has two.
+    pub ipv4: FlowTable,
+    pub ipv6: FlowTable,
+    /// Flows removed because they were silent for too long.
+    pub expired: u64,
+    /// Flows by state, every state listed.
+    pub states: BTreeMap<String, u64>,
+}
+
+/// The flow table of one family.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowTable {
+    /// In use; a `nat` or `fullnat` flow has two.
     pub entries: u64,
     pub capacity: u64,
-    pub expired: u64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -89,26 +89,26 @@ trait Known: Called {
 impl Known for V4 {
     #[inline(always)]
     fn known() -> u32 {
-        ek_known4()
+        ek_flow_of_piece4()
     }
 }
 
 impl Known for Addr {
     #[inline(always)]
     fn known() -> u32 {
-        ek_known6()
+        ek_flow_of_piece6()
     }
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_known4() -> u32 {
+pub extern "C" fn ek_flow_of_piece4() -> u32 {
     decide::known::<V4>().word()
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_known6() -> u32 {
+pub extern "C" fn ek_flow_of_piece6() -> u32 {
     decide::known::<Addr>().word()
 }
 

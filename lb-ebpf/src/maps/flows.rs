@@ -6,13 +6,14 @@
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
 use lb_common::addr::{Addr, Address, V4};
-use lb_common::flow::{self, CLAIMED, FlowKey, LIVE, Ports, Set, Slot, UDP, WAYS};
+use lb_common::flow::{self, CLAIMED, FlowKey, LIVE, Ports, Set, Slot, UDP, VERSION, VERSION_SHIFT, WAYS};
 use lb_common::hash::slot_hash;
 use lb_common::limits;
 
 use super::{MAPPED, scratch};
 use crate::atomic::Word;
 use crate::globals;
+use crate::packet::PROTOCOL_UDP;
 
 #[btf_map(name = "ek_flows4")]
 static FLOWS4: Array<Set<V4>, { limits::SETS4 as usize }, MAPPED> = Array::new();
@@ -23,8 +24,8 @@ static FLOWS6: Array<Set<Addr>, { limits::SETS6 as usize }, MAPPED> = Array::new
 /// A table by family.
 pub(crate) trait Table: Address {
     fn set(number: u32) -> Option<*mut Set<Self>>;
-    /// Number of sets less one, which is a power of two less one.
-    fn mask() -> u32;
+    /// Number of sets.
+    fn sets() -> u32;
     /// The number of a live half's slot, or [`NONE`].
     fn search(key: &FlowKey<Self>) -> u32;
     /// Stores a half that is not there; the number of its slot, or [`NONE`].
@@ -41,8 +42,8 @@ impl Table for V4 {
     }
 
     #[inline(always)]
-    fn mask() -> u32 {
-        globals::sets4_mask()
+    fn sets() -> u32 {
+        globals::sets4()
     }
 
     #[inline(always)]
@@ -84,8 +85,8 @@ impl Table for Addr {
     }
 
     #[inline(always)]
-    fn mask() -> u32 {
-        globals::sets6_mask()
+    fn sets() -> u32 {
+        globals::sets6()
     }
 
     #[inline(always)]
@@ -139,7 +140,7 @@ const _: () = assert!(size_of::<FlowKey<Addr>>() == size_of::<lb_common::flow::M
 #[inline(always)]
 pub(crate) fn find<A: Table>(key: &FlowKey<A>) -> Option<*mut Slot<A>> {
     let hash = slot_hash(key, globals::flow_seed());
-    let [first, _] = flow::sets(hash, A::mask());
+    let [first, _] = flow::sets(hash, A::sets());
     let set = A::set(first)?.cast::<Slot<A>>();
     // SAFETY: the way is masked to one of the set.
     let slot = unsafe { set.add(flow::home(hash) as usize & (WAYS as usize - 1)) };
@@ -152,23 +153,24 @@ pub(crate) fn look_up<A: Table>(key: &FlowKey<A>) -> Option<*mut Slot<A>> {
     get(A::search(key))
 }
 
-/// Whether the slot is this half's, and live: what another CPU is just filling is not.
+/// Whether the slot is this half's, and live: what another CPU is just filling is not. State and ports are read first, for a
+/// slot that is live does not change its key.
 #[inline(always)]
 fn holds<A: Table>(slot: *mut Slot<A>, key: &FlowKey<A>) -> bool {
-    let wanted = LIVE | if key.protocol == 17 { UDP } else { 0 };
+    let state = LIVE | if key.protocol == u32::from(PROTOCOL_UDP) { UDP } else { 0 };
+    let wanted = halves(key.ports.word(), state);
     // SAFETY: an element of an array stays readable.
     unsafe {
-        (*slot).ports == key.ports.word()
+        word(slot).load() & halves(u32::MAX, LIVE | UDP) == wanted
             && (*slot).source == key.source
             && (*slot).destination == key.destination
-            && (*slot).state & (LIVE | UDP) == wanted
     }
 }
 
 #[inline(always)]
 fn in_sets<A: Table>(key: &FlowKey<A>) -> u32 {
     let hash = slot_hash(key, globals::flow_seed());
-    let [first, second] = flow::sets(hash, A::mask());
+    let [first, second] = flow::sets(hash, A::sets());
     match in_set(key, first, flow::home(hash)) {
         NONE => in_set(key, second, flow::home(hash)),
         slot => slot,
@@ -215,11 +217,34 @@ pub(crate) fn insert<A: Table>(
 #[inline(always)]
 fn claim<A: Table>(key: &FlowKey<A>) -> u32 {
     let hash = slot_hash(key, globals::flow_seed());
-    let [first, second] = flow::sets(hash, A::mask());
+    let [mut first, mut second] = flow::sets(hash, A::sets());
+    if flow::prefers_second(in_use::<A>(first), in_use::<A>(second)) {
+        (first, second) = (second, first);
+    }
     match claim_in(key, first, flow::home(hash)) {
         NONE => claim_in(key, second, flow::home(hash)),
         slot => slot,
     }
+}
+
+const _: () = assert!(VERSION & 1 == 1);
+
+/// Slots of a set that are filled.
+#[inline(always)]
+fn in_use<A: Table>(set: u32) -> u32 {
+    let Some(slots) = A::set(set) else {
+        return WAYS;
+    };
+    let mut used = 0;
+    for way in 0..globals::ways() {
+        // SAFETY: the way is masked to one of the set.
+        let slot = unsafe { slots.cast::<Slot<A>>().add((way & (WAYS - 1)) as usize) };
+        // SAFETY: an element of an array stays readable.
+        let state = unsafe { (&raw const (*slot).state).read_volatile() };
+        // What is filled has a version. Without a branch, which would double what the verifier has to look at each time.
+        used += state >> VERSION_SHIFT & 1;
+    }
+    used
 }
 
 #[inline(always)]

@@ -22,7 +22,7 @@ pub(crate) fn get(number: u32) -> Option<&'static NextHop> {
     if number == NONE || hop.state != HOP_LIVE { None } else { Some(&hop.next) }
 }
 
-/// The number of a next hop, given in words, entered if it is new; [`NONE`] if there is no room in any of eight places.
+/// The number of a next hop, given in words, entered if it is new; [`NONE`] if there is no room in any of sixteen places.
 #[inline(always)]
 pub(crate) fn number([a, b, c, ifindex, tags]: [u32; 5], now: u32) -> u32 {
     ek_hop(u64::from(a) << 32 | u64::from(b), c, ifindex, tags, now)

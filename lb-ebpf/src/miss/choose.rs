@@ -165,7 +165,7 @@ pub extern "C" fn ek_least_loaded(service: u32, table: u32) -> u32 {
         return lighter(a, b);
     }
     let mut best = NO_BACKEND;
-    for at in 0..globals::ways() * 2 {
+    for at in 0..globals::ways() {
         if at >= u32::from(members.count) {
             break;
         }
@@ -184,7 +184,7 @@ pub extern "C" fn ek_first_not_full(service: u32) -> u32 {
     let Some(members) = members::get(service) else {
         return NO_BACKEND;
     };
-    for at in 0..globals::ways() * 8 {
+    for at in 0..globals::ways() * 4 {
         if at >= u32::from(members.count) {
             break;
         }

@@ -10,7 +10,7 @@ use crate::maps::scratch::Decision;
 use crate::maps::{flows, half_open, pools};
 use crate::packet::Family;
 
-/// Finds one, in eight tries, that no other flow to this backend has, and enters the reply half among the half-open flows: of two CPUs that
+/// Finds one, in sixteen tries, that no other flow to this backend has, and enters the reply half among the half-open flows: of two CPUs that
 /// try the same, one gets it, and while it is there no other flow does.
 #[inline(always)]
 pub(super) fn allocate<A: Family>(

@@ -1,11 +1,11 @@
 //! `evenkeel decap`: on a backend without a tunnel device, removes tunnel headers in XDP while it runs.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use anyhow::{Context as _, bail};
 
 use crate::config::model::{Interface, XdpMode};
-use crate::dataplane::{DataPlane, object};
+use crate::dataplane::{DataPlane, Sizes, object};
 
 #[derive(Debug, clap::Args)]
 pub struct DecapArgs {
@@ -14,7 +14,7 @@ pub struct DecapArgs {
     pub interface: Vec<String>,
     /// Outer destination to remove the header for, an address of this backend; may be given more than once
     #[arg(long, required = true)]
-    pub destination: Vec<Ipv4Addr>,
+    pub destination: Vec<IpAddr>,
     /// Use generic XDP where the driver has no native one (the default) or always
     #[arg(long)]
     pub generic: bool,
@@ -30,7 +30,7 @@ pub struct Decap {
 /// # Errors
 /// What the kernel refused; nothing stays attached then.
 pub fn start(args: &DecapArgs) -> anyhow::Result<Decap> {
-    let mut plane = DataPlane::load_private(object::EVENKEEL, 1, 1)?;
+    let mut plane = DataPlane::load_private(object::EVENKEEL, Sizes::of(1, 1), 1)?;
     if args.destination.len() > 256 {
         bail!("at most 256 destinations, not {}", args.destination.len());
     }

@@ -4,4 +4,5 @@ pub mod apply;
 pub mod check;
 pub mod decap;
 pub mod status;
+pub mod take;
 pub mod units;

@@ -19,5 +19,5 @@ mod tests;
 
 pub use host::Host;
 pub use mistakes::{Mistake, Mistakes};
-pub use parse::parse;
+pub use parse::{parse, parse_duration};
 pub use source::{load, load_text};

@@ -99,7 +99,25 @@ fn syntax_error(error: &Error, text: &str) -> SyntaxError {
     // A tab that indents continues the value above it, where the parser reports it.
     let (line, column) =
         if message.contains("tab") { indenting_tab(text, line) } else { None }.unwrap_or((line, column));
+    let message = match quotes_missing(text, line) {
+        Some(address) => {
+            format!("{message}; an IPv6 address with a port is written in quotes: `\"{address}\"`")
+        }
+        None => message,
+    };
     SyntaxError { line, column, message }
+}
+
+/// A bracketed IPv6 address with a port on this line that YAML takes for a list.
+fn quotes_missing(text: &str, line: u64) -> Option<String> {
+    let line = text.lines().nth(usize::try_from(line.checked_sub(1)?).ok()?)?;
+    let word = |word: &str| {
+        let (address, port) = word.trim_matches(['[', ']', ',']).split_once("]:")?;
+        let port: String = port.chars().take_while(|c| c.is_ascii_digit() || "-*".contains(*c)).collect();
+        address.parse::<std::net::Ipv6Addr>().ok()?;
+        (!port.is_empty() && port.len() <= 11).then(|| format!("[{address}]:{port}"))
+    };
+    line.split_whitespace().find_map(word)
 }
 
 /// The first tab that indents a line, from `line` on.

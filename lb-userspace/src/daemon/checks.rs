@@ -1,12 +1,11 @@
 //! The backends' health as the daemon holds it: a machine for each check, fed by the prober.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Instant;
 
 use tokio::sync::mpsc;
 
-use crate::config::model::{Check, Config, Service};
+use crate::config::model::{Backend, Check, Config, Service};
 use crate::health::{Machine, ProbeKey, Prober, Report, State};
 
 pub(super) struct Checks {
@@ -48,11 +47,12 @@ impl Checks {
     }
 
     /// A backend without a check is taken to be up.
-    pub(super) fn state(&self, service: &Service, backend: SocketAddr) -> State {
+    pub(super) fn state(&self, service: &Service, backend: &Backend) -> State {
         self.machine(service, backend).map_or(State::Up, Machine::state)
     }
 
-    pub(super) fn machine(&self, service: &Service, backend: SocketAddr) -> Option<&Machine> {
+    pub(super) fn machine(&self, service: &Service, backend: &Backend) -> Option<&Machine> {
+        let backend = backend.check_address(service.check.as_ref()?);
         self.machines.get(&ProbeKey { service: service.name.clone(), backend })
     }
 }
@@ -62,7 +62,10 @@ fn wanted(config: &Config) -> BTreeMap<ProbeKey, Check> {
     checked
         .flat_map(|(service, check)| {
             service.backends.iter().map(|backend| {
-                (ProbeKey { service: service.name.clone(), backend: backend.address }, check.clone())
+                (
+                    ProbeKey { service: service.name.clone(), backend: backend.check_address(check) },
+                    check.clone(),
+                )
             })
         })
         .collect()

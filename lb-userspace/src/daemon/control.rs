@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `GET /status` | [`crate::status::Status`] as JSON |
 //! | `GET /metrics` | the Prometheus page |
+//! | `POST /backends` | a [`Take`] as JSON: takes backends out or back in |
 //! | `POST /apply` | body empty: reads the daemon's own file again; or an [`Apply`] as JSON |
 
 use std::fs;
@@ -17,6 +18,7 @@ use thiserror::Error;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::config::model::Admin;
 use crate::http::{self, Limits, Method, Request, Response, StatusCode};
 use crate::metrics;
 use crate::status::Status;
@@ -28,7 +30,37 @@ pub struct Apply {
     pub text: String,
 }
 
-/// How an apply ended.
+/// Backends to take out or back in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Take {
+    /// `ADDRESS:PORT` in every service that has it, or `SERVICE/ADDRESS:PORT`.
+    pub backend: String,
+    pub state: Wanted,
+    /// Time that flows have to end when it drains, instead of the service's; 1 to 604,800.
+    #[serde(default)]
+    pub deadline_seconds: Option<u64>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Wanted {
+    Active,
+    Drain,
+    Disabled,
+}
+
+impl From<Wanted> for Admin {
+    fn from(wanted: Wanted) -> Self {
+        match wanted {
+            Wanted::Active => Self::Active,
+            Wanted::Drain => Self::Drain,
+            Wanted::Disabled => Self::Disabled,
+        }
+    }
+}
+
+/// How an apply, or what else was asked for, ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
     /// What is in force now, or why nothing changed, line by line.
@@ -40,6 +72,7 @@ pub struct Applied {
 pub(super) enum Command {
     Status(oneshot::Sender<Box<Status>>),
     Apply(Option<Apply>, oneshot::Sender<Result<Applied, Applied>>),
+    Take(Take, oneshot::Sender<Result<Applied, Applied>>),
 }
 
 /// Requests waiting for the daemon's task; more are answered with 503.
@@ -102,9 +135,10 @@ async fn answer(request: Request, commands: mpsc::Sender<Command>) -> Response {
         },
         (&Method::GET, "/metrics") => metrics_page(&commands).await,
         (&Method::POST, "/apply") => apply(&request.body, &commands).await,
+        (&Method::POST, "/backends") => take(&request.body, &commands).await,
         _ => Response::text(
             StatusCode::NOT_FOUND,
-            "there are GET /status, GET /metrics and POST /apply here\n",
+            "there are GET /status, GET /metrics, POST /apply and POST /backends here\n",
         ),
     }
 }
@@ -137,8 +171,30 @@ async fn apply(body: &Bytes, commands: &mpsc::Sender<Command>) -> Response {
             }
         }
     };
+    ask(commands, |answer| Command::Apply(request, answer)).await
+}
+
+async fn take(body: &Bytes, commands: &mpsc::Sender<Command>) -> Response {
+    const LONGEST: u64 = 7 * 24 * 3600;
+    let take: Take = match serde_json::from_slice(body) {
+        Ok(take) => take,
+        Err(error) => {
+            let text = format!("the body is no {{\"backend\", \"state\"}}: {error}\n");
+            return Response::text(StatusCode::BAD_REQUEST, text);
+        }
+    };
+    if take.deadline_seconds.is_some_and(|seconds| seconds == 0 || seconds > LONGEST) {
+        return Response::text(StatusCode::BAD_REQUEST, format!("deadline_seconds is 1 to {LONGEST}\n"));
+    }
+    ask(commands, |answer| Command::Take(take, answer)).await
+}
+
+async fn ask(
+    commands: &mpsc::Sender<Command>,
+    command: impl FnOnce(oneshot::Sender<Result<Applied, Applied>>) -> Command,
+) -> Response {
     let (sender, receiver) = oneshot::channel();
-    if commands.try_send(Command::Apply(request, sender)).is_err() {
+    if commands.try_send(command(sender)).is_err() {
         return busy();
     }
     let (status, applied) = match receiver.await {

@@ -13,11 +13,12 @@
 //! another program is just letting go of, which is waited for up to 500 ms. VRRP instances run on threads of their own and
 //! do not notice.
 
+mod admin;
 mod checks;
 pub mod control;
 mod forwarding;
 mod instances;
-mod last_applied;
+mod kept;
 mod notify;
 mod page;
 mod reload;
@@ -37,20 +38,23 @@ use thiserror::Error;
 use tokio::sync::{mpsc, watch as watch_channel};
 
 use crate::config::Host;
-use crate::config::model::{Config, Service};
+use crate::config::model::{self, Config, Flows};
 use crate::dataplane::clock::{Clock, ClockError};
-use crate::dataplane::sweep::{self, Census};
-use crate::dataplane::{DataPlane, LoadError};
-use crate::desired::{Desired, desired};
+use crate::dataplane::expiry::Timeouts;
+use crate::dataplane::sweep::{self, Census, Orders};
+use crate::dataplane::{DataPlane, LoadError, Sizes};
+use crate::desired::{Desired, Known, desired};
 use crate::health::Report;
-use crate::net::ways::{self, Ways};
+use crate::net::next_hop::Found;
+use crate::net::ways;
 use crate::vrrp;
 use crate::vrrp::guard::Guard;
+use admin::Admin;
 use checks::Checks;
 use control::Command;
 use forwarding::Forwarding;
 use instances::Instances;
-use last_applied::LastApplied;
+use kept::Kept;
 use page::Page;
 use reload::{ReloadError, Reloads, Source};
 use signals::{Asked, Signals};
@@ -109,7 +113,9 @@ pub(crate) struct Daemon {
     instances: Instances,
     reloads: Reloads,
     page: Page,
-    last_applied: LastApplied,
+    last_applied: Kept,
+    admin: Admin,
+    clock: Clock,
     commands: mpsc::Sender<Command>,
     destinations: watch_channel::Sender<BTreeSet<IpAddr>>,
     began: Instant,
@@ -120,7 +126,7 @@ struct Inbox {
     commands: mpsc::Receiver<Command>,
     reports: mpsc::Receiver<Report>,
     events: mpsc::Receiver<vrrp::Event>,
-    ways: mpsc::Receiver<Ways>,
+    ways: mpsc::Receiver<Found>,
     censuses: mpsc::Receiver<Census>,
 }
 
@@ -133,12 +139,13 @@ pub async fn run(options: Options, guard: Guard) -> Result<(), RunError> {
     let _lock = lock(&options.run_dir)?;
     let host = Host::read().map_err(ReloadError::Host)?;
     let wanted = Source::read(&options.config, &host);
-    let last = Source::read(&last_applied::path(&options.state_dir), &host);
+    let last = Source::read(&kept::last_applied(&options.state_dir), &host);
     let (wanted, last) = match (wanted, last) {
         (Err(error), Err(_)) => return Err(error.into()),
         (wanted, last) => (wanted, last.ok()),
     };
-    let (mut daemon, inbox) = start(options, guard)?;
+    let flows = wanted.as_ref().ok().or(last.as_ref()).map(Source::flows).unwrap_or_default();
+    let (mut daemon, inbox) = start(options, guard, &flows)?;
     if signals.stop_asked() {
         tracing::info!("stopping before anything was changed");
         return Ok(());
@@ -151,12 +158,13 @@ pub async fn run(options: Options, guard: Guard) -> Result<(), RunError> {
     tracing::info!("stopping: giving addresses away; the program stays attached");
     daemon.instances.stop().await;
     daemon.last_applied.written().await;
+    daemon.admin.written().await;
     Ok(())
 }
 
 /// Loads the program over what an earlier daemon left, and starts the drivers.
-fn start(options: Options, guard: Guard) -> Result<(Daemon, Inbox), RunError> {
-    let mut plane = DataPlane::load(&options.bpf_dir)?;
+fn start(options: Options, guard: Guard, flows: &Flows) -> Result<(Daemon, Inbox), RunError> {
+    let mut plane = DataPlane::load(&options.bpf_dir, Sizes::of(flows.ipv4, flows.ipv6))?;
     let clock = Clock::measure(&mut plane)?;
     plane.log();
     let (commands, command_inbox) = mpsc::channel(control::WAITING);
@@ -165,9 +173,14 @@ fn start(options: Options, guard: Guard) -> Result<(Daemon, Inbox), RunError> {
     let (found, way_inbox) = mpsc::channel(1);
     let (censuses, census_inbox) = mpsc::channel(1);
     let (destinations, wanted) = watch_channel::channel(BTreeSet::new());
-    if let Some(flows) = plane.flows.take() {
-        sweep::start(flows, clock, censuses)?;
-    }
+    let timeouts = timeouts(flows);
+    let sweep = match plane.sweeper.take() {
+        Some(sweeper) => {
+            let orders = Orders { timeouts, ..Orders::default() };
+            Some(sweep::start(sweeper, clock, orders, censuses)?)
+        }
+        None => None,
+    };
     ways::start(wanted, found).map_err(RunError::Netlink)?;
     let now = SystemTime::now();
     let daemon = Daemon {
@@ -177,14 +190,17 @@ fn start(options: Options, guard: Guard) -> Result<(Daemon, Inbox), RunError> {
             interfaces: Vec::new(),
             metrics: None,
             vrrp: Vec::new(),
+            flows: Flows::default(),
             services: Vec::new(),
         },
-        forwarding: Forwarding::new(plane),
+        forwarding: Forwarding::new(plane, sweep, timeouts),
         checks: Checks::new(reports),
         instances: Instances::new(guard, events),
         reloads: Reloads::new(options.config.display().to_string(), now),
         page: Page::new(commands.clone()),
-        last_applied: LastApplied::new(options.state_dir.clone()),
+        last_applied: Kept::last_applied(options.state_dir.clone()),
+        admin: Admin::new(&options.state_dir),
+        clock,
         commands,
         destinations,
         began: Instant::now(),
@@ -226,8 +242,8 @@ impl Daemon {
                 Some(command) = inbox.commands.recv() => self.handle_command(command).await,
                 Some(report) = inbox.reports.recv() => self.handle_report(&report),
                 Some(event) = inbox.events.recv() => tracing::debug!(?event, "VRRP"),
-                Some(ways) = inbox.ways.recv() => {
-                    if self.forwarding.handle_ways(ways) {
+                Some(found) = inbox.ways.recv() => {
+                    if self.forwarding.handle_ways(found) {
                         self.reconcile();
                     }
                 }
@@ -258,6 +274,7 @@ impl Daemon {
                 Err(error) => tracing::error!("no status: {error}"),
             },
             Command::Apply(apply, answer) => drop(answer.send(self.reload(apply).await)),
+            Command::Take(take, answer) => drop(answer.send(self.take(&take))),
         }
     }
 
@@ -273,11 +290,16 @@ impl Daemon {
     /// check may take: it knew which backends were up.
     fn desired(&self, config: &Config) -> Desired {
         let running = self.began.elapsed();
-        let health = |service: &Service, backend| self.checks.state(service, backend);
-        let patient = |service: &Service| {
-            running < service.check.as_ref().map_or(Duration::ZERO, |check| check.timeout) + SWEEP
+        let known = Known {
+            hz: self.clock.hz(),
+            health: &|service, backend| self.checks.state(service, backend),
+            standing: &|service, backend| self.admin.standing(service, backend),
+            ways: self.forwarding.ways(),
+            patient: &|service| {
+                running < service.check.as_ref().map_or(Duration::ZERO, |check| check.timeout) + SWEEP
+            },
         };
-        desired(config, health, self.forwarding.ways(), patient)
+        desired(config, &known)
     }
 
     /// Brings the maps to what configuration and health ask for.
@@ -288,6 +310,12 @@ impl Daemon {
             tracing::error!("the maps are not as they should be: {error}; trying again");
         }
     }
+}
+
+const fn timeouts(flows: &Flows) -> Timeouts {
+    let model::Timeouts { established, fin_wait, close_wait, time_wait, close, syn_recv, udp } =
+        flows.timeouts;
+    Timeouts { established, fin_wait, close_wait, time_wait, close, syn_recv, udp }
 }
 
 async fn until(time: Option<tokio::time::Instant>) {

@@ -5,13 +5,14 @@ use std::time::{Instant, SystemTime};
 
 use thiserror::Error;
 
-use super::Daemon;
 use super::control::{Applied, Apply};
 use super::forwarding::ReconcileError;
 use super::page::PageError;
 use super::snapshot::unix;
-use crate::config::model::Config;
+use super::{Daemon, timeouts};
+use crate::config::model::{Config, Flows};
 use crate::config::{self, Host, Mistakes};
+use crate::dataplane::Sizes;
 use crate::dataplane::attach::AttachError;
 use crate::status;
 use crate::vrrp::StartError;
@@ -56,6 +57,10 @@ impl Source {
     fn parse(file: String, text: String, host: &Host) -> Result<Self, ReloadError> {
         let config = config::parse(&text, &file, host)?;
         Ok(Self { file, text, config })
+    }
+
+    pub(super) const fn flows(&self) -> Flows {
+        self.config.flows
     }
 }
 
@@ -202,6 +207,10 @@ impl Daemon {
     }
 
     async fn replace(&mut self, source: Source) -> Result<(), ReloadError> {
+        let size = |flows: &Flows| Sizes::of(flows.ipv4, flows.ipv6);
+        if size(&source.config.flows) != size(&self.config.flows) {
+            tracing::warn!("flows: another size takes effect with the next start that finds no flow tables");
+        }
         let result = self.configure(source.config).await;
         match result {
             Ok(()) => self.last_applied.keep(source.text),
@@ -222,6 +231,8 @@ impl Daemon {
         }
         self.page.commit(page).await;
         self.checks.configure(&config, Instant::now());
+        self.admin.configure(&config);
+        self.forwarding.set_timeouts(timeouts(&config.flows));
         self.config = config;
         if let Err(error) = self.forwarding.keep_only(&self.config.interfaces) {
             tracing::warn!("{error}; trying again");
@@ -232,7 +243,7 @@ impl Daemon {
     }
 
     fn attach_and_start(&mut self, config: &Config) -> Result<(), ReloadError> {
-        self.forwarding.try_plan(&self.desired(config))?;
+        self.forwarding.try_plan(&self.desired(config), Instant::now())?;
         self.forwarding.attach(&config.interfaces)?;
         self.instances.configure(config)?;
         Ok(())

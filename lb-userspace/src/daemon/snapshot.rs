@@ -1,28 +1,30 @@
 //! The status: everything the daemon knows, as one value.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use lb_common::backend::{RESOLVED, SERVING};
-use lb_common::limits;
+use lb_common::flow::WAYS;
 
 use super::Daemon;
 use super::checks::Checks;
 use super::forwarding::{Forwarding, traffic};
-use crate::config::model::{ForwardingMethod, Protocol, Scheduler, Service};
+use crate::admin::{Standing, View, written};
+use crate::cli::units::duration;
+use crate::config::model::{Admin, Backend, Protocol, Service};
+use crate::dataplane::Sizes;
 use crate::dataplane::maps::MapAccessError;
+use crate::desired::{Family, Key};
 use crate::health::{Machine, State};
-use crate::status::{self, BackendState, Flows, ReasonCount, Status, Traffic};
+use crate::status::{self, BackendState, FlowTable, Flows, ReasonCount, Status, Traffic};
 
 impl Daemon {
     /// # Errors
     /// A map could not be read.
     pub(super) fn status(&self) -> Result<Status, MapAccessError> {
         let forwarding = &self.forwarding;
-        let values = forwarding.actual.services.values();
-        let tables: BTreeMap<u32, u32> = values.map(|value| (value.service, value.table)).collect();
-        let services = self.config.services.iter().map(|service| self.service(service, &tables));
+        let services = self.config.services.iter().map(|service| self.service(service));
         let mut services = services.collect::<Result<Vec<_>, _>>()?;
         self.removed(&mut services)?;
         let mut instances = self.instances.snapshots();
@@ -36,55 +38,74 @@ impl Daemon {
             interfaces: self.config.interfaces.iter().map(|i| interface(forwarding, &i.name)).collect(),
             instances,
             services,
-            flows: Flows {
-                entries: forwarding.census.entries,
-                capacity: u64::from(limits::FLOWS),
-                expired: forwarding.expired,
-            },
+            flows: flows(forwarding),
             packets: reasons(forwarding)?,
         })
     }
 
-    /// `tables` are the tables in force, by number of their service.
-    fn service(
-        &self,
-        service: &Service,
-        tables: &BTreeMap<u32, u32>,
-    ) -> Result<status::Service, MapAccessError> {
-        let forwarding = &self.forwarding;
-        let service_number = forwarding.plan.services.get(&service.name).copied();
-        let table = service_number.and_then(|number| tables.get(&number)).copied();
-        let share = |backend: u32| table.map_or(0.0, |table| forwarding.known.share(table, backend));
+    /// Sums of what the data plane has for each family.
+    fn service(&self, service: &Service) -> Result<status::Service, MapAccessError> {
+        let numbers: Vec<u32> = Family::ALL
+            .into_iter()
+            .filter_map(|family| {
+                let key = Key { name: service.name.clone(), family };
+                self.forwarding.plan.services.get(&key).copied()
+            })
+            .collect();
         let mut backends = Vec::new();
         for backend in &service.backends {
-            let number = forwarding.number(&service.name, backend.address);
-            let health = Health::of(&self.checks, service, backend.address, unix(self.started_at));
-            backends.push(status::Backend {
-                address: backend.address,
-                weight: backend.weight,
-                state: health.state,
-                since: health.since,
-                reason: health.reason,
-                check_seconds: health.check_seconds,
-                share: number.map_or(0.0, share),
-                traffic: number.map(|number| forwarding.traffic(number)).transpose()?.unwrap_or_default(),
-                active_flows: number.and_then(|n| forwarding.census.active.get(&n)).copied().unwrap_or(0),
-                next_hop: next_hop(forwarding, number, backend.address.ip()),
-            });
+            backends.push(self.backend(service, backend)?);
         }
-        if let Some(number) = service_number {
-            backends.extend(self.draining(number)?);
+        for number in &numbers {
+            backends.extend(self.draining(*number)?);
         }
         Ok(status::Service {
             name: service.name.clone(),
-            listen: service.listen.iter().copied().collect(),
+            listen: service.listen.iter().map(ToString::to_string).collect(),
             protocol: protocol(service.protocol).to_owned(),
-            forward: forward(service.forward).to_owned(),
-            scheduler: scheduler(service.scheduler).to_owned(),
-            traffic: self.sum(service_number, &backends),
+            forward: service.forward.method().as_str().to_owned(),
+            scheduler: service.scheduler.as_str().to_owned(),
+            traffic: self.sum(&numbers, &backends),
             active_flows: backends.iter().map(|backend| backend.active_flows).sum(),
             backends,
         })
+    }
+
+    fn backend(&self, service: &Service, backend: &Backend) -> Result<status::Backend, MapAccessError> {
+        let forwarding = &self.forwarding;
+        let number = |family| forwarding.number(&service.name, family, backend.socket());
+        let numbers: Vec<u32> = Family::ALL.into_iter().filter_map(number).collect();
+        let health = Health::of(&self.checks, service, backend, unix(self.started_at));
+        let Health { state, since, reason, check_seconds } = match self.admin.view(service, backend) {
+            Some(view) => health.overruled(&view),
+            None => health,
+        };
+        let mut traffic = Traffic::default();
+        for number in &numbers {
+            add(&mut traffic, forwarding.traffic(*number)?);
+        }
+        let active = |number: &u32| forwarding.census.active.get(number);
+        Ok(status::Backend {
+            address: written(backend.socket()),
+            weight: backend.weight,
+            state,
+            since,
+            reason,
+            check_seconds,
+            share: numbers.iter().map(|number| self.share(*number)).fold(0.0, f64::max),
+            traffic,
+            active_flows: numbers.iter().filter_map(active).sum(),
+            next_hop: next_hop(forwarding, numbers.first().copied(), backend.address),
+        })
+    }
+
+    /// Part of its service's table that a backend has. A tunnel's backends are in the tables of both families, which are
+    /// alike.
+    fn share(&self, backend: u32) -> f64 {
+        let forwarding = &self.forwarding;
+        let service = forwarding.actual.backends.get(&backend).map(|record| record.service);
+        let record = service.and_then(|service| forwarding.actual.services.get(&service));
+        record.map_or(0.0, |record| forwarding.known.share(record.table, backend))
     }
 
     /// Services that have left the configuration and whose backends still have flows. A name with a space and brackets
@@ -101,14 +122,14 @@ impl Daemon {
             let backends = self.draining(number)?;
             services.push(status::Service {
                 name: match forwarding.names.get(&number) {
-                    Some(name) => format!("{name} (removed, number {number})"),
+                    Some(Key { name, .. }) => format!("{name} (removed, number {number})"),
                     None => format!("(removed, number {number})"),
                 },
                 listen: Vec::new(),
                 protocol: String::new(),
                 forward: String::new(),
                 scheduler: String::new(),
-                traffic: self.sum(Some(number), &backends),
+                traffic: self.sum(&[number], &backends),
                 active_flows: backends.iter().map(|backend| backend.active_flows).sum(),
                 backends,
             });
@@ -116,10 +137,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// Traffic of a service: of its backends, and of those that are gone.
-    fn sum(&self, service: Option<u32>, backends: &[status::Backend]) -> Traffic {
-        let gone = service.and_then(|number| self.forwarding.retired.get(&number)).copied();
-        let mut sum = traffic(gone.unwrap_or_default());
+    /// Traffic of services: of their backends, and of those that are gone.
+    fn sum(&self, services: &[u32], backends: &[status::Backend]) -> Traffic {
+        let mut sum = Traffic::default();
+        for gone in services.iter().filter_map(|number| self.forwarding.retired.get(number)) {
+            add(&mut sum, traffic(*gone));
+        }
         for backend in backends {
             add(&mut sum, backend.traffic);
         }
@@ -129,6 +152,7 @@ impl Daemon {
     /// Backends of a service that have left the configuration and still have flows.
     fn draining(&self, service: u32) -> Result<Vec<status::Backend>, MapAccessError> {
         let forwarding = &self.forwarding;
+        let now = Instant::now();
         let draining = forwarding.plan.draining.iter().filter_map(|number| {
             let record = forwarding.actual.backends.get(number)?;
             (record.service == service).then_some((*number, record))
@@ -141,12 +165,17 @@ impl Daemon {
                     Some(flows) => format!("{flows} flows left"),
                     None => "flows not counted yet".to_owned(),
                 };
-                let word = if record.flags & SERVING == 0 { "it was down when it left; " } else { "" };
+                let (since, overdue) = forwarding.left(number, now).unwrap_or((now, false));
+                let word = match (record.flags & SERVING, overdue) {
+                    (0, true) => "its time to drain is over; ",
+                    (0, false) => "it was down when it left; ",
+                    _ => "",
+                };
                 Ok(status::Backend {
-                    address,
+                    address: written(address),
                     weight: 0,
                     state: BackendState::Draining,
-                    since: self.reloads.status().applied_at,
+                    since: ago(since),
                     reason: format!("not in the configuration any more; {word}{flows}"),
                     check_seconds: None,
                     share: 0.0,
@@ -159,6 +188,18 @@ impl Daemon {
     }
 }
 
+fn flows(forwarding: &Forwarding) -> Flows {
+    let census = &forwarding.census;
+    let Sizes { sets4, sets6 } = forwarding.plane.sizes;
+    let table = |entries, sets: u32| FlowTable { entries, capacity: u64::from(sets) * u64::from(WAYS) };
+    Flows {
+        ipv4: table(census.ipv4.entries, sets4),
+        ipv6: table(census.ipv6.entries, sets6),
+        expired: forwarding.expired,
+        states: census.states.iter().map(|(state, flows)| (state.name().to_owned(), *flows)).collect(),
+    }
+}
+
 struct Health {
     state: BackendState,
     since: f64,
@@ -167,7 +208,7 @@ struct Health {
 }
 
 impl Health {
-    fn of(checks: &Checks, service: &Service, backend: SocketAddr, started: f64) -> Self {
+    fn of(checks: &Checks, service: &Service, backend: &Backend, started: f64) -> Self {
         let Some(machine) = checks.machine(service, backend) else {
             let reason = "no check configured".to_owned();
             return Self { state: BackendState::Up, since: started, reason, check_seconds: None };
@@ -178,10 +219,37 @@ impl Health {
                 State::Up => BackendState::Up,
                 State::Down => BackendState::Down,
             },
-            since: unix(SystemTime::now()) - Instant::now().duration_since(machine.since()).as_secs_f64(),
+            since: ago(machine.since()),
             reason: machine.reason(),
             check_seconds: Machine::check_duration(machine).map(|took| took.as_secs_f64()),
         }
+    }
+
+    /// What the operator wants counts; what the check says is told too.
+    fn overruled(self, view: &View) -> Self {
+        Self {
+            state: match view.standing {
+                Standing::Active => self.state,
+                Standing::Draining => BackendState::Draining,
+                Standing::Out => BackendState::Disabled,
+            },
+            since: unix(view.since),
+            reason: format!("{}; {}", words(view), self.reason),
+            check_seconds: self.check_seconds,
+        }
+    }
+}
+
+fn words(view: &View) -> String {
+    let state = match (view.state, view.standing) {
+        (Admin::Drain, Standing::Out) => "its time to drain is over",
+        (Admin::Drain, _) => "drained",
+        (Admin::Disabled | Admin::Active, _) => "disabled",
+    };
+    let who = if view.by_command { "by command" } else { "by the configuration" };
+    match view.left {
+        Some(left) => format!("{state} {who}, {} left", duration(left.as_secs_f64())),
+        None => format!("{state} {who}"),
     }
 }
 
@@ -229,6 +297,8 @@ fn reasons(forwarding: &Forwarding) -> Result<Vec<ReasonCount>, MapAccessError> 
 const fn add(sum: &mut Traffic, traffic: Traffic) {
     sum.packets += traffic.packets;
     sum.bytes += traffic.bytes;
+    sum.reply_packets += traffic.reply_packets;
+    sum.reply_bytes += traffic.reply_bytes;
     sum.new_flows += traffic.new_flows;
 }
 
@@ -239,18 +309,9 @@ const fn protocol(protocol: Protocol) -> &'static str {
     }
 }
 
-const fn forward(forward: ForwardingMethod) -> &'static str {
-    match forward {
-        ForwardingMethod::Nat => "nat",
-        ForwardingMethod::Tunnel => "tunnel",
-        ForwardingMethod::Direct => "direct",
-    }
-}
-
-const fn scheduler(scheduler: Scheduler) -> &'static str {
-    match scheduler {
-        Scheduler::Maglev => "maglev",
-    }
+/// A past instant as seconds since the Unix epoch.
+fn ago(then: Instant) -> f64 {
+    unix(SystemTime::now()) - then.elapsed().as_secs_f64()
 }
 
 /// Seconds since the Unix epoch; a clock before it reads 0.

@@ -6,7 +6,6 @@
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
-use lb_common::limits::TABLE_ENTRIES;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
@@ -41,17 +40,19 @@ struct ElementAttr {
     flags: u64,
 }
 
-/// Reads a map from its start to its end, a chunk at a time.
-pub(super) struct Scan<'fd, K, V> {
+/// Reads a map from its start to its end, a chunk at a time. `P` is what the kernel tells where it is by: four bytes, for
+/// arrays and hashes alike, and the last key for a trie.
+pub(super) struct Scan<'fd, K, V, P = u32> {
     map: BorrowedFd<'fd>,
-    position: Option<u32>,
+    position: Option<P>,
     done: bool,
     keys: Vec<K>,
     values: Vec<V>,
 }
 
-impl<'fd, K, V> Scan<'fd, K, V>
+impl<'fd, K, V, P> Scan<'fd, K, V, P>
 where
+    P: FromBytes + IntoBytes + Immutable + Copy,
     K: FromBytes + IntoBytes + Immutable + Copy,
     V: FromBytes + IntoBytes + Immutable + Copy,
 {
@@ -66,7 +67,7 @@ where
         if self.done {
             return Ok(None);
         }
-        let mut next = 0_u32;
+        let mut next = P::new_zeroed();
         let mut attr = BatchAttr {
             in_batch: self.position.as_ref().map_or(0, |position| std::ptr::from_ref(position) as u64),
             out_batch: std::ptr::from_mut(&mut next) as u64,
@@ -76,8 +77,8 @@ where
             map_fd: self.map.as_raw_fd() as u32,
             ..BatchAttr::default()
         };
-        // SAFETY: both buffers hold CHUNK elements of the map's key and value size, which the typed handles guarantee;
-        // the position is four bytes for arrays and hashes alike.
+        // SAFETY: both buffers hold CHUNK elements of the map's key and value size, which the typed handles guarantee,
+        // as they do for the position.
         match unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) } {
             Ok(()) => self.position = Some(next),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.done = true,
@@ -86,12 +87,6 @@ where
         let count = (attr.count as usize).min(CHUNK);
         Ok(Some(self.keys[..count].iter().zip(&self.values[..count])))
     }
-}
-
-/// Writes the first elements of an array of `u32`.
-pub(super) fn write_array(map: BorrowedFd<'_>, values: &[u32]) -> io::Result<()> {
-    let keys: Vec<u32> = (0..TABLE_ENTRIES).take(values.len()).collect();
-    write(map, &keys, values)
 }
 
 /// Puts maps into an array of maps.

@@ -51,6 +51,18 @@ impl Clock {
         Self { jiffies_per_second, origin: last }
     }
 
+    /// One that counts from 0 when the monotonic clock does.
+    #[cfg(test)]
+    pub(super) const fn of(jiffies_per_second: f64) -> Self {
+        Self { jiffies_per_second, origin: Reading { jiffies: 0, nanoseconds: 0 } }
+    }
+
+    /// Jiffies a second: the kernel's `CONFIG_HZ`.
+    #[must_use]
+    pub const fn hz(&self) -> u32 {
+        self.jiffies_per_second as u32
+    }
+
     /// The low 32 bits of jiffies at a time of `CLOCK_MONOTONIC`: jiffies follow that clock
     /// (`tick_do_update_jiffies64` in kernel/time/tick-sched.c).
     #[must_use]
@@ -59,12 +71,10 @@ impl Clock {
         (self.origin.jiffies + (passed.as_secs_f64() * self.jiffies_per_second) as u64) as u32
     }
 
-    /// Time since `then`; both are the low 32 bits of jiffies. What lies in the future is now: the data plane may have
-    /// written it after `now` was read.
+    /// Jiffies that a time lasts.
     #[must_use]
-    pub fn since(&self, then: u32, now: u32) -> Duration {
-        let jiffies = now.wrapping_sub(then).cast_signed().max(0);
-        Duration::from_secs_f64(f64::from(jiffies) / self.jiffies_per_second)
+    pub fn ticks(&self, time: Duration) -> u32 {
+        (time.as_secs_f64() * self.jiffies_per_second) as u32
     }
 }
 
@@ -103,9 +113,9 @@ mod tests {
     }
 
     #[test]
-    fn time_since_survives_the_wrap_of_jiffies_and_never_runs_backwards() {
+    fn a_time_is_so_many_jiffies_and_one_too_long_is_the_most_there_can_be() {
         let clock = Clock { jiffies_per_second: 250.0, origin: Reading { jiffies: 0, nanoseconds: 0 } };
-        assert_eq!(clock.since(u32::MAX - 124, 125), Duration::from_secs(1));
-        assert_eq!(clock.since(1000, 990), Duration::ZERO);
+        assert_eq!(clock.ticks(Duration::from_millis(1_500)), 375);
+        assert_eq!(clock.ticks(Duration::MAX), u32::MAX);
     }
 }

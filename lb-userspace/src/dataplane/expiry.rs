@@ -4,31 +4,116 @@
 
 use std::time::Duration;
 
-use lb_common::flow::{FlowKey, FlowValue, SEEN_FIN, SEEN_RST};
+use lb_common::flow::{REPLY, SEEN_FIN, SEEN_RST, UDP};
 
-/// IPVS' defaults (`tcp_timeouts`, `udp_timeouts` in net/netfilter/ipvs), so that connections live as long as they did
-/// there.
-const ESTABLISHED: Duration = Duration::from_secs(15 * 60);
-const FINISHING: Duration = Duration::from_secs(2 * 60);
-const RESET: Duration = Duration::from_secs(10);
-const UDP: Duration = Duration::from_secs(5 * 60);
+use super::flow_table::flow::has_two_halves;
 
-const PROTOCOL_UDP: u32 = 17;
+/// How long a flow is kept after its last packet, by its state. By themselves those of IPVS (`tcp_timeouts` and
+/// `udp_timeouts` in net/netfilter/ipvs/ip_vs_proto_{tcp,udp}.c), so that connections live as long as they did there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    pub established: Duration,
+    pub fin_wait: Duration,
+    pub close_wait: Duration,
+    pub time_wait: Duration,
+    pub close: Duration,
+    /// Of half-open flows, which are in no flow table.
+    pub syn_recv: Duration,
+    pub udp: Duration,
+}
 
-/// How full the flow table is. IPVS' table grows with its flows, this one does not: as it fills, connections that have
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            established: Duration::from_secs(15 * 60),
+            fin_wait: Duration::from_secs(2 * 60),
+            close_wait: Duration::from_secs(60),
+            time_wait: Duration::from_secs(2 * 60),
+            close: Duration::from_secs(10),
+            syn_recv: Duration::from_secs(60),
+            udp: Duration::from_secs(5 * 60),
+        }
+    }
+}
+
+/// What a flow's halves have shown, in IPVS' words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum State {
+    Established,
+    /// The client has ended it, and where the node sees the backend's packets, the backend has not.
+    FinWait,
+    /// The backend has ended it, the client has not.
+    CloseWait,
+    /// Both have, or the one whose packets the node sees.
+    TimeWait,
+    /// The backend has reset it.
+    Close,
+    Udp,
+}
+
+impl State {
+    pub const ALL: [Self; 6] =
+        [Self::Established, Self::FinWait, Self::CloseWait, Self::TimeWait, Self::Close, Self::Udp];
+
+    /// As a label of metrics.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Established => "established",
+            Self::FinWait => "fin_wait",
+            Self::CloseWait => "close_wait",
+            Self::TimeWait => "time_wait",
+            Self::Close => "close",
+            Self::Udp => "udp",
+        }
+    }
+
+    /// Whether IPVS would count it as an active connection.
+    #[must_use]
+    pub const fn is_active(self) -> bool {
+        matches!(self, Self::Established | Self::Udp)
+    }
+
+    /// From the `state` of one half, and that of the other one where it is there. A RST of the client's side may be
+    /// forged: it counts as the end of what the client sends, for a flow that goes on shows it, and does not count where
+    /// a table that fills forgets what has ended.
+    #[must_use]
+    pub(super) const fn of(this: u32, other: Option<u32>) -> Self {
+        let other = match other {
+            Some(other) => other,
+            None => 0,
+        };
+        let (client, backend) = if this & REPLY == 0 { (this, other) } else { (other, this) };
+        if this & UDP != 0 {
+            Self::Udp
+        } else if backend & SEEN_RST != 0 {
+            Self::Close
+        } else if client & SEEN_FIN != 0 && (backend & SEEN_FIN != 0 || !has_two_halves(this)) {
+            Self::TimeWait
+        } else if client & (SEEN_FIN | SEEN_RST) != 0 {
+            Self::FinWait
+        } else if backend & SEEN_FIN != 0 {
+            Self::CloseWait
+        } else {
+            Self::Established
+        }
+    }
+}
+
+/// How full a flow table is. IPVS' table grows with its flows, this one does not: as it fills, connections that have
 /// ended make room sooner. They are remembered only for packets that are still on their way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Pressure {
     None,
     /// Half full.
     Some,
-    /// Four fifths full.
+    /// Three quarters full: a little later the first flows find no slot (see [`lb_common::flow::CROWDED`]).
     High,
 }
 
 impl Pressure {
     pub(super) const fn of(entries: u64, capacity: u64) -> Self {
-        if entries * 5 >= capacity * 4 {
+        if entries * 4 >= capacity * 3 {
             Self::High
         } else if entries * 2 >= capacity {
             Self::Some
@@ -40,172 +125,140 @@ impl Pressure {
     /// How long a connection that has ended is remembered at the most.
     const fn ended(self) -> Duration {
         match self {
-            Self::None => FINISHING,
+            Self::None => Duration::MAX,
             Self::Some => Duration::from_secs(10),
             Self::High => Duration::from_secs(1),
         }
     }
 }
 
-/// Both halves of a flow; `tunnel` and `direct` have one.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Halves {
-    pub(super) this: FlowValue,
-    pub(super) other: Option<FlowValue>,
-}
+/// Jiffies of silence that each state allows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Allowed([u32; State::ALL.len()]);
 
-impl Halves {
-    /// A RST of the client's side may be forged, and a flow that goes on after one shows it.
-    fn reset_by_backend(&self) -> bool {
-        let halves = [Some(self.this), self.other];
-        halves.iter().flatten().any(|half| !half.is_forward() && half.phase & SEEN_RST != 0)
+impl Allowed {
+    pub(super) fn new(timeouts: &Timeouts, pressure: Pressure, jiffies: impl Fn(Duration) -> u32) -> Self {
+        Self(State::ALL.map(|state| {
+            jiffies(match state {
+                State::Established => timeouts.established,
+                State::FinWait => timeouts.fin_wait,
+                State::CloseWait => timeouts.close_wait,
+                State::TimeWait => timeouts.time_wait.min(pressure.ended()),
+                State::Close => timeouts.close.min(pressure.ended()),
+                State::Udp => timeouts.udp,
+            })
+        }))
     }
 
-    /// Reset, or finished by every half there is.
-    fn ended(&self) -> bool {
-        let other = self.other.map_or(SEEN_FIN, |other| other.phase);
-        (self.this.phase | other) & SEEN_RST != 0 || self.this.phase & other & SEEN_FIN != 0
+    pub(super) const fn of(&self, state: State) -> u32 {
+        self.0[state as usize]
+    }
+
+    /// Silence of one half from which on the other one is worth a look: no flow is over before one of its halves says so.
+    pub(super) fn worth_a_look(&self, state: u32) -> u32 {
+        let by_itself = self.of(State::of(state, None));
+        if state & SEEN_FIN != 0 { by_itself.min(self.of(State::TimeWait)) } else { by_itself }
     }
 }
 
-/// Whether it is worth looking at the other half: no flow expires sooner.
-#[must_use]
-pub(super) fn may_expire(value: &FlowValue, silent: Duration, pressure: Pressure) -> bool {
-    silent >= RESET.min(pressure.ended()) && (value.phase != 0 || silent >= FINISHING)
-}
-
-/// A flow is over when both halves were silent for as long as its state allows. A half without the other that it should
-/// have is told by the same times.
-#[must_use]
-pub(super) fn expired(
-    key: &FlowKey,
-    halves: &Halves,
-    pressure: Pressure,
-    silent: impl Fn(u32) -> Duration,
-) -> bool {
-    let phase = halves.this.phase | halves.other.map_or(0, |other| other.phase);
-    let by_state = if key.protocol == PROTOCOL_UDP {
-        UDP
-    } else if halves.reset_by_backend() {
-        RESET
-    } else if phase & SEEN_FIN != 0 {
-        FINISHING
-    } else {
-        ESTABLISHED
-    };
-    let allowed = if key.protocol != PROTOCOL_UDP && halves.ended() {
-        by_state.min(pressure.ended())
-    } else {
-        by_state
-    };
-    let last = silent(halves.this.last_seen);
-    halves.other.map_or(last, |other| last.min(silent(other.last_seen))) >= allowed
+/// Jiffies between two readings of their low 32 bits. What lies a little in the future is now: the data plane may have
+/// written it after `now` was read.
+pub(super) const fn silent(last_seen: u32, now: u32) -> u32 {
+    const A_LITTLE: u32 = 1 << 20;
+    let passed = now.wrapping_sub(last_seen);
+    if passed > u32::MAX - A_LITTLE { 0 } else { passed }
 }
 
 #[cfg(test)]
 mod tests {
-    use lb_common::backend::NextHop;
-    use lb_common::flow::{Half, VERSION};
+    use lb_common::flow::live;
+    use lb_common::service::Method;
     use proptest::prelude::*;
 
     use super::*;
 
-    fn half(phase: u8, last_seen: u32) -> FlowValue {
-        FlowValue {
-            version: VERSION,
-            half: Half::Forward as u8,
-            method: 1,
-            phase,
-            backend: 0,
-            service: 0,
-            last_seen,
-            address: 0,
-            port: 0,
-            zero: 0,
-            return_hop: NextHop::default(),
+    const NAT: u32 = Method::NAT;
+
+    fn allowed(pressure: Pressure) -> Allowed {
+        Allowed::new(&Timeouts::default(), pressure, |time| u32::try_from(time.as_secs()).unwrap())
+    }
+
+    #[test]
+    fn each_state_is_told_by_what_the_halves_have_shown() {
+        let (fin, rst) = (SEEN_FIN, SEEN_RST);
+        for (client, backend, state) in [
+            (0, 0, State::Established),
+            (fin, 0, State::FinWait),
+            (rst, 0, State::FinWait),
+            (0, fin, State::CloseWait),
+            (fin, fin, State::TimeWait),
+            (rst, fin, State::FinWait),
+            (0, rst, State::Close),
+            (fin, rst, State::Close),
+        ] {
+            let (forward, reply) = (live(NAT, client, 80), live(NAT, REPLY | backend, 80));
+            assert_eq!(State::of(forward, Some(reply)), state, "{client:#x} {backend:#x}");
+            assert_eq!(State::of(reply, Some(forward)), state, "{client:#x} {backend:#x}");
+        }
+        assert_eq!(State::of(live(NAT, UDP, 80), Some(live(NAT, UDP | REPLY, 80))), State::Udp);
+    }
+
+    #[test]
+    fn a_flow_of_one_half_has_ended_when_its_client_says_so() {
+        for method in [Method::TUNNEL, Method::DIRECT] {
+            assert_eq!(State::of(live(method, SEEN_FIN, 0), None), State::TimeWait);
+            assert_eq!(State::of(live(method, SEEN_RST, 0), None), State::FinWait);
+            assert_eq!(State::of(live(method, 0, 0), None), State::Established);
         }
     }
 
-    fn key(protocol: u32) -> FlowKey {
-        FlowKey { source: 1, destination: 2, source_port: 3, destination_port: 4, protocol }
-    }
-
-    /// `last_seen` counts seconds ago here.
-    fn ago(seconds: u32) -> Duration {
-        Duration::from_secs(u64::from(seconds))
-    }
-
     #[test]
-    fn each_state_has_its_own_time() {
-        for (protocol, phase, seconds) in [(6, 0, 900), (6, SEEN_FIN, 120), (6, SEEN_RST, 120), (17, 0, 300)]
-        {
-            let halves = |ago| Halves { this: half(phase, ago), other: None };
-            assert!(
-                !expired(&key(protocol), &halves(seconds - 1), Pressure::None, ago),
-                "{protocol} {phase}"
-            );
-            assert!(expired(&key(protocol), &halves(seconds), Pressure::None, ago), "{protocol} {phase}");
-        }
-    }
-
-    #[test]
-    fn only_a_reset_by_the_backend_is_believed_at_once() {
-        let by_backend = FlowValue { half: Half::Reply as u8, ..half(SEEN_RST, 11) };
-        assert!(expired(
-            &key(6),
-            &Halves { this: half(0, 11), other: Some(by_backend) },
-            Pressure::None,
-            ago
-        ));
-        let open = FlowValue { half: Half::Reply as u8, ..half(0, 11) };
-        assert!(!expired(
-            &key(6),
-            &Halves { this: half(SEEN_RST, 11), other: Some(open) },
-            Pressure::None,
-            ago
-        ));
-    }
-
-    #[test]
-    fn a_busy_half_keeps_a_silent_one_alive() {
-        let halves = Halves { this: half(0, 10_000), other: Some(half(0, 1)) };
-        assert!(!expired(&key(6), &halves, Pressure::None, ago));
-    }
-
-    #[test]
-    fn a_fin_of_either_half_shortens_both() {
-        let halves = Halves { this: half(0, 130), other: Some(half(SEEN_FIN, 130)) };
-        assert!(expired(&key(6), &halves, Pressure::None, ago));
+    fn states_last_as_long_as_with_ipvs_or_as_configured() {
+        let seconds = |allowed: Allowed| State::ALL.map(|state| allowed.of(state));
+        assert_eq!(seconds(allowed(Pressure::None)), [900, 120, 60, 120, 10, 300]);
+        let timeouts = Timeouts { established: Duration::from_secs(86_400), ..Timeouts::default() };
+        let configured = Allowed::new(&timeouts, Pressure::None, |time| time.as_secs() as u32 * 250);
+        assert_eq!(configured.of(State::Established), 86_400 * 250);
     }
 
     #[test]
     fn a_table_that_fills_forgets_what_has_ended_and_nothing_else() {
-        let both = Halves { this: half(SEEN_FIN, 10), other: Some(half(SEEN_FIN, 10)) };
-        let one = Halves { this: half(SEEN_FIN, 100), other: Some(half(0, 100)) };
-        let idle = Halves { this: half(0, 800), other: Some(half(0, 800)) };
-        for (pressure, forgotten) in [(Pressure::None, false), (Pressure::Some, true), (Pressure::High, true)]
-        {
-            assert_eq!(expired(&key(6), &both, pressure, ago), forgotten, "{pressure:?}");
-            assert!(!expired(&key(6), &one, pressure, ago), "{pressure:?}");
-            assert!(!expired(&key(6), &idle, pressure, ago), "{pressure:?}");
-        }
+        let seconds = |pressure| State::ALL.map(|state| allowed(pressure).of(state));
+        assert_eq!(seconds(Pressure::Some), [900, 120, 60, 10, 10, 300]);
+        assert_eq!(seconds(Pressure::High), [900, 120, 60, 1, 1, 300]);
         assert_eq!(Pressure::of(499, 1000), Pressure::None);
         assert_eq!(Pressure::of(500, 1000), Pressure::Some);
-        assert_eq!(Pressure::of(800, 1000), Pressure::High);
+        assert_eq!(Pressure::of(750, 1000), Pressure::High);
+    }
+
+    #[test]
+    fn silence_survives_the_wrap_of_jiffies_and_is_never_negative() {
+        assert_eq!(silent(u32::MAX - 124, 125), 250);
+        assert_eq!(silent(1000, 990), 0);
+        assert_eq!(silent(0, 3_000_000_000), 3_000_000_000);
     }
 
     proptest! {
         #[test]
         fn what_expires_was_worth_looking_at_from_one_of_its_halves(
-            protocol in prop_oneof![Just(6_u32), Just(17)],
-            phases in any::<(u8, u8)>(),
-            silent in (0_u32..2000, 0_u32..2000),
+            udp in any::<bool>(),
+            shown in any::<(u8, u8)>(),
+            last in (0_u32..2000, 0_u32..2000),
             pressure in prop::sample::select(vec![Pressure::None, Pressure::Some, Pressure::High]),
+            times in prop::array::uniform6(1_u64..2000),
         ) {
-            let this = half(phases.0 & 3, silent.0);
-            let other = half(phases.1 & 3, silent.1);
-            if expired(&key(protocol), &Halves { this, other: Some(other) }, pressure, ago) {
-                prop_assert!(may_expire(&this, ago(silent.0), pressure) || may_expire(&other, ago(silent.1), pressure));
+            let [established, fin_wait, close_wait, time_wait, close, udp_time] = times.map(Duration::from_secs);
+            let timeouts = Timeouts {
+                established, fin_wait, close_wait, time_wait, close, udp: udp_time, ..Timeouts::default()
+            };
+            let allowed = Allowed::new(&timeouts, pressure, |time| time.as_secs() as u32);
+            let bits = |shown: u8| u32::from(shown) << SEEN_FIN.trailing_zeros() & (SEEN_FIN | SEEN_RST)
+                | if udp { UDP } else { 0 };
+            let (forward, reply) = (live(NAT, bits(shown.0), 80), live(NAT, REPLY | bits(shown.1), 80));
+            if last.0.min(last.1) >= allowed.of(State::of(forward, Some(reply))) {
+                prop_assert!(
+                    last.0 >= allowed.worth_a_look(forward) || last.1 >= allowed.worth_a_look(reply)
+                );
             }
         }
     }

@@ -158,7 +158,7 @@ mod tests {
     const TIMEOUT: Duration = Duration::from_secs(1);
 
     fn check() -> Check {
-        Check { kind: CheckKind::Tcp, every: EVERY, timeout: TIMEOUT, rise: 1, fall: 1 }
+        Check { kind: CheckKind::Tcp, port: None, every: EVERY, timeout: TIMEOUT, rise: 1, fall: 1 }
     }
 
     fn key(port: u16) -> ProbeKey {

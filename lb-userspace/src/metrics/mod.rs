@@ -89,10 +89,18 @@ fn data_plane(page: &mut Page, status: &Status) {
     }
     drop(packets);
     let flows = &status.flows;
-    page.gauge("evenkeel_flow_table_entries", "Entries in use in the flow table.", [])
-        .add([], count(flows.entries));
-    page.gauge("evenkeel_flow_table_capacity", "Entries the flow table has room for.", [])
-        .add([], count(flows.capacity));
+    let families = [("ipv4", flows.ipv4), ("ipv6", flows.ipv6)];
+    let mut entries =
+        page.gauge("evenkeel_flow_table_entries", "Entries in use in the flow table.", ["family"]);
+    families.iter().for_each(|(family, table)| entries.add([family], count(table.entries)));
+    drop(entries);
+    let mut capacity =
+        page.gauge("evenkeel_flow_table_capacity", "Entries the flow table has room for.", ["family"]);
+    families.iter().for_each(|(family, table)| capacity.add([family], count(table.capacity)));
+    drop(capacity);
+    let mut states = page.gauge("evenkeel_flows", "Flows by state.", ["state"]);
+    flows.states.iter().for_each(|(state, flows)| states.add([state], count(*flows)));
+    drop(states);
     page.counter("evenkeel_flows_expired_total", "Flows removed because they were silent for too long.", [])
         .add([], count(flows.expired));
 }
@@ -104,8 +112,12 @@ fn services(page: &mut Page, services: &[Service]) {
             family.add([&service.name], count(value(service)));
         }
     };
-    counter("evenkeel_service_packets_total", "Packets forwarded, both ways.", |s| s.traffic.packets);
-    counter("evenkeel_service_bytes_total", "Bytes forwarded, both ways.", |s| s.traffic.bytes);
+    counter("evenkeel_service_packets_total", "Packets from clients, forwarded.", |s| s.traffic.packets);
+    counter("evenkeel_service_bytes_total", "Bytes from clients, forwarded.", |s| s.traffic.bytes);
+    counter("evenkeel_service_reply_packets_total", "Packets to clients, forwarded.", |s| {
+        s.traffic.reply_packets
+    });
+    counter("evenkeel_service_reply_bytes_total", "Bytes to clients, forwarded.", |s| s.traffic.reply_bytes);
     counter("evenkeel_service_new_flows_total", "Flows started.", |s| s.traffic.new_flows);
 
     let mut active =
@@ -129,10 +141,10 @@ fn backends(page: &mut Page, services: &[Service]) {
             family.add([&service.name, &backend.address], count(value(backend)));
         }
     };
-    counter("evenkeel_backend_packets_total", "Packets to the backend and, with nat, back.", |b| {
-        b.traffic.packets
-    });
-    counter("evenkeel_backend_bytes_total", "Bytes to the backend and, with nat, back.", |b| b.traffic.bytes);
+    counter("evenkeel_backend_packets_total", "Packets to the backend.", |b| b.traffic.packets);
+    counter("evenkeel_backend_bytes_total", "Bytes to the backend.", |b| b.traffic.bytes);
+    counter("evenkeel_backend_reply_packets_total", "Packets from the backend.", |b| b.traffic.reply_packets);
+    counter("evenkeel_backend_reply_bytes_total", "Bytes from the backend.", |b| b.traffic.reply_bytes);
     counter("evenkeel_backend_new_flows_total", "Flows started on the backend.", |b| b.traffic.new_flows);
 
     let mut gauge = |name, help, value: fn(&Backend) -> Option<f64>| {
@@ -147,7 +159,8 @@ fn backends(page: &mut Page, services: &[Service]) {
         Some(count(b.active_flows))
     });
     gauge("evenkeel_backend_up", "1 if the backend is up, 0 if it is down or not checked yet.", |b| {
-        (b.state != BackendState::Draining).then(|| flag(b.state == BackendState::Up))
+        let taken_out = matches!(b.state, BackendState::Draining | BackendState::Disabled);
+        (!taken_out).then(|| flag(b.state == BackendState::Up))
     });
     gauge("evenkeel_backend_weight", "The configured weight.", |b| Some(f64::from(b.weight)));
     gauge("evenkeel_backend_new_flow_share_ratio", "Part of new flows the backend gets now, 0 to 1.", |b| {

@@ -77,6 +77,6 @@ fn a_node_without_services_and_instances_has_a_page_too() {
     status.interfaces.clear();
     status.packets.clear();
     let page = render(&status).unwrap();
-    assert!(page.contains("evenkeel_flow_table_entries 1024\n"));
+    assert!(page.contains("evenkeel_flow_table_entries{family=\"ipv4\"} 1024\n"));
     assert!(!page.contains("evenkeel_backend_up"));
 }

@@ -3,5 +3,8 @@
 pub mod address;
 pub mod announce;
 pub mod link;
+pub mod links;
 pub mod next_hop;
+mod watched;
+pub mod way;
 pub mod ways;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use lb_common::backend::Backend;
 use lb_common::limits::{BACKENDS, TABLE_ENTRIES};
+use lb_common::service::QuicKey;
 
-use super::plan::{Actual, Step};
+use super::plan::{Actual, ServerId, Step};
 use crate::dataplane::DataPlane;
 use crate::dataplane::maps::MapAccessError;
 
@@ -58,7 +58,18 @@ pub fn read(plane: &mut DataPlane, known: &mut KnownTables) -> Result<Actual, Ma
         known.0.entry(number).or_insert_with(|| Known::new(Arc::from([])));
     }
     let tables = known.0.iter().map(|(number, known)| (*number, Arc::clone(&known.entries))).collect();
-    Ok(Actual { services: plane.services.read()?, backends: plane.backends.read()?, tables })
+    Ok(Actual {
+        listeners: plane.listeners.read()?,
+        ranges: plane.ranges.read()?,
+        services: plane.services.read()?,
+        backends: plane.backends.read()?,
+        tables,
+        members: plane.members.read()?,
+        pools: plane.pools.read()?,
+        sources: plane.sources.read()?,
+        quic: plane.quic.read(|key, backend| (ServerId { service: key.service, id: key.id }, *backend))?,
+        addresses: plane.addresses.read(|address, _| *address)?,
+    })
 }
 
 /// Carries steps out in order, up to the first that fails.
@@ -94,18 +105,35 @@ fn carry_out(plane: &mut DataPlane, known: &mut KnownTables, steps: &[Step]) -> 
         return Ok(());
     };
     match step {
-        Step::ClearCounters(number) => plane.counters.clear(*number),
+        Step::ClearCounters(number) => {
+            plane.loads.reset(*number);
+            plane.counters.clear(*number)
+        }
         Step::WriteBackend(number, record) => plane.backends.write(*number, record),
         Step::WriteTable(..) => write_tables(plane, known, steps),
-        Step::WriteService(key, value) => plane.services.write(key, value),
-        Step::RemoveService(key) => plane.services.remove(key),
+        Step::WriteMembers(number, members) => plane.members.write(*number, members),
+        Step::WritePool(number, pool) => plane.pools.write(*number, pool),
+        Step::WriteSource(service, prefix, word) => plane.sources.write(*service, prefix, *word),
+        Step::WriteServerId(id, backend) => plane.quic.write(&QuicKey::from(*id), backend),
+        Step::WriteService(number, record) => plane.services.write(*number, record),
+        Step::WriteRanges(number, ranges) => plane.ranges.write(*number, ranges),
+        Step::WriteListener(key, number) => plane.listeners.write(key, *number),
+        Step::WriteAddress(address) => plane.addresses.write(address, &1),
+        Step::RemoveAddress(address) => plane.addresses.remove(address),
+        Step::RemoveListener(key) => plane.listeners.remove(key),
+        Step::RemoveService(number) => plane.services.clear(*number),
+        Step::RemoveServerId(id) => plane.quic.remove(&QuicKey::from(*id)),
+        Step::RemoveSource(service, prefix) => plane.sources.remove(*service, prefix),
+        Step::RemovePool(number) => plane.pools.clear(*number),
+        Step::RemoveMembers(number) => plane.members.clear(*number),
+        Step::RemoveRanges(number) => plane.ranges.clear(*number),
         Step::RemoveTable(number) => {
             plane.tables.remove(*number)?;
             known.0.remove(number);
             Ok(())
         }
         Step::FreeBackend { number, service } => {
-            plane.backends.write(*number, &Backend::default())?;
+            plane.backends.clear(*number)?;
             plane.retired.add(*service, plane.counters.read(*number)?)
         }
     }

@@ -4,6 +4,7 @@
 //! somebody else changed in between is put back, and a step that failed is planned anew.
 
 pub mod apply;
+pub mod expected;
 pub mod plan;
 
 #[cfg(test)]

@@ -2,49 +2,34 @@
 //! 3.4), with weights.
 //!
 //! Every backend has a permutation of the entries, drawn from its identity alone, and backends take turns to claim the
-//! next free entry of theirs. The table is a function of the set of identities and weights: the order of the
+//! next free entry of theirs. The paper leaves weights out; here they decide who has how many turns and when, as in
+//! [`sequence`](super::sequence). The table is a function of the set of identities and weights: the order of the
 //! configuration, the numbers that backends have on this node, and what was there before do not enter.
 
 #![deny(clippy::disallowed_methods)]
 
 use lb_common::limits::TABLE_ENTRIES;
 
-/// A backend that takes new flows.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Candidate {
-    /// The same on both nodes of a pair.
-    pub identity: String,
-    /// Number of the backend on this node, what the table will hold.
-    pub number: u32,
-    /// More than 0, or it gets no entry.
-    pub weight: u16,
-}
+use super::in_order;
+use super::sequence::turns;
+
+pub use super::Candidate;
 
 /// The table, or `None` if nobody takes new flows. Runs in the order of entries times the logarithm of that.
+///
+/// Everybody has an entry at least. Beyond that, of up to 100 candidates each has its part by weight within 1 %, or within
+/// two entries where that is more.
 #[must_use]
 pub fn table(candidates: &[Candidate]) -> Option<Vec<u32>> {
-    let mut turns: Vec<Turn<'_>> = candidates.iter().filter(|c| c.weight > 0).map(Turn::new).collect();
-    turns.sort_by(|a, b| a.candidate.identity.cmp(&b.candidate.identity));
-    let heaviest = u64::from(turns.iter().map(|turn| turn.candidate.weight).max()?);
+    let members = in_order(candidates);
+    let weights: Vec<u16> = members.iter().map(|member| member.weight).collect();
+    let mut permutations: Vec<_> = members.iter().map(|member| Permutation::new(&member.identity)).collect();
     let mut entries = vec![0; TABLE_ENTRIES as usize];
     let mut taken = Taken::default();
-    let mut free = TABLE_ENTRIES;
-    // In a round the heaviest backend claims one entry, and another its weight's part of one, saved up.
-    'rounds: loop {
-        for turn in &mut turns {
-            turn.credit += u64::from(turn.candidate.weight);
-            if turn.credit < heaviest {
-                continue;
-            }
-            turn.credit -= heaviest;
-            entries[turn.claim(&mut taken)] = turn.candidate.number;
-            free -= 1;
-            if free == 0 {
-                break 'rounds;
-            }
-        }
+    for turn in turns(&weights) {
+        entries[permutations[turn].claim(&mut taken)] = members[turn].number;
     }
-    Some(entries)
+    (!members.is_empty()).then_some(entries)
 }
 
 /// Which entries are taken. Near the end most of the time goes into finding a free one, and a bit an entry stays in the
@@ -68,19 +53,15 @@ impl Taken {
     }
 }
 
-struct Turn<'a> {
-    candidate: &'a Candidate,
-    credit: u64,
+struct Permutation {
     position: u32,
     skip: u32,
 }
 
-impl<'a> Turn<'a> {
-    fn new(candidate: &'a Candidate) -> Self {
-        let hash = hash(candidate.identity.as_bytes());
+impl Permutation {
+    fn new(identity: &str) -> Self {
+        let hash = hash(identity.as_bytes());
         Self {
-            candidate,
-            credit: 0,
             position: (hash >> 32) as u32 % TABLE_ENTRIES,
             // The number of entries is prime, so any skip but 0 visits them all.
             skip: (hash as u32) % (TABLE_ENTRIES - 1) + 1,
@@ -113,112 +94,96 @@ fn hash(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use proptest::prelude::*;
+    use proptest::test_runner::RngSeed;
 
+    use super::super::tests::{counts, pool};
     use super::*;
 
-    fn pool(weights: &[u16]) -> Vec<Candidate> {
-        (0..)
-            .zip(weights)
-            .map(|(number, weight)| Candidate {
-                identity: format!("10.0.0.{number}:80"),
-                number,
-                weight: *weight,
-            })
-            .collect()
+    fn weights(sizes: impl Into<prop::collection::SizeRange>) -> impl Strategy<Value = Vec<u16>> {
+        let weight = prop_oneof![1_u16..=10, 1_u16..=u16::MAX, (0_u32..16).prop_map(|bits| 1 << bits)];
+        prop::collection::vec(weight, sizes)
     }
 
-    fn shares(table: &[u32]) -> BTreeMap<u32, u32> {
-        table.iter().fold(BTreeMap::new(), |mut shares, number| {
-            *shares.entry(*number).or_default() += 1;
-            shares
-        })
+    /// Entries that change hands between a pool and the same pool without one candidate, though that one had no part in
+    /// it: the same entries whether it leaves or comes. As a part of the entries of the others.
+    fn moved(pool: &[Candidate], odd: u32) -> f64 {
+        let others: Vec<_> = pool.iter().filter(|candidate| candidate.number != odd).cloned().collect();
+        let (with, without) = (table(pool).unwrap(), table(&others).unwrap());
+        let kept = with.iter().zip(&without).filter(|(with, without)| with == without).count();
+        let theirs = with.iter().filter(|number| **number != odd).count();
+        (theirs - kept) as f64 / theirs as f64
     }
 
     #[test]
-    fn nobody_to_take_flows_is_no_table() {
-        assert_eq!(table(&[]), None);
-        assert_eq!(table(&pool(&[0, 0])), None);
-    }
-
-    #[test]
-    fn a_hundred_backends_get_within_one_percent_of_their_weights() {
-        let weights: Vec<u16> = (0..100).map(|n| if n % 3 == 0 { 20 } else { 10 }).collect();
-        let pool = pool(&weights);
-        let total: u32 = weights.iter().map(|w| u32::from(*w)).sum();
-        for (number, entries) in shares(&table(&pool).unwrap()) {
-            let expected = f64::from(TABLE_ENTRIES) * f64::from(weights[number as usize]) / f64::from(total);
-            assert!(
-                (f64::from(entries) - expected).abs() < expected / 100.0,
-                "{number}: {entries}, {expected}"
-            );
+    fn of_a_hundred_backends_one_lost_or_added_moves_less_than_one_percent_of_other_flows_on_average() {
+        for weights in [[1; 100].to_vec(), (1..=100).map(|n| n * 655).collect()] {
+            let pool = pool(&weights);
+            let moved: f64 = (0..100).step_by(5).map(|odd| moved(&pool, odd)).sum();
+            assert!(moved / 20.0 < 0.01, "{}", moved / 20.0);
         }
     }
 
-    #[test]
-    fn a_backend_lost_moves_few_of_the_other_flows() {
-        let before = pool(&[1; 50]);
-        let after: Vec<_> = before.iter().filter(|c| c.number != 17).cloned().collect();
-        let (before, after) = (table(&before).unwrap(), table(&after).unwrap());
-        let moved = before.iter().zip(&after).filter(|(b, a)| **b != 17 && b != a).count();
-        // The paper's figure 12: less than 2 % with a table a thousand times the number of backends.
-        assert!(moved < TABLE_ENTRIES as usize / 50, "{moved}");
-    }
-
-    #[test]
-    fn a_weight_of_one_beside_the_heaviest_still_gets_its_part() {
-        let shares = shares(&table(&pool(&[1, 65_535])).unwrap());
-        assert_eq!(shares[&0], 1);
-    }
-
-    /// As the paper has it, with the remainder and with the table itself to tell what is free.
-    fn as_written(candidates: &[Candidate]) -> Option<Vec<u32>> {
-        const FREE: u32 = u32::MAX;
-        let mut turns: Vec<Turn<'_>> = candidates.iter().filter(|c| c.weight > 0).map(Turn::new).collect();
-        turns.sort_by(|a, b| a.candidate.identity.cmp(&b.candidate.identity));
-        let heaviest = u64::from(turns.iter().map(|turn| turn.candidate.weight).max()?);
-        let mut entries = vec![FREE; TABLE_ENTRIES as usize];
-        let mut free = TABLE_ENTRIES;
-        while free > 0 {
-            for turn in &mut turns {
-                turn.credit += u64::from(turn.candidate.weight);
-                if turn.credit < heaviest || free == 0 {
-                    continue;
+    /// The paper's pseudocode 1.
+    fn populate(candidates: &[Candidate]) -> Vec<u32> {
+        let mut members: Vec<_> = candidates.iter().filter(|candidate| candidate.weight > 0).collect();
+        members.sort();
+        let mut next: Vec<_> = members.iter().map(|member| Permutation::new(&member.identity)).collect();
+        let mut entries = vec![None; TABLE_ENTRIES as usize];
+        let mut filled = 0;
+        loop {
+            for (member, next) in members.iter().zip(&mut next) {
+                while entries[next.position as usize].is_some() {
+                    next.position = (next.position + next.skip) % TABLE_ENTRIES;
                 }
-                turn.credit -= heaviest;
-                while entries[turn.position as usize] != FREE {
-                    turn.position = (turn.position + turn.skip) % TABLE_ENTRIES;
+                entries[next.position as usize] = Some(member.number);
+                filled += 1;
+                if filled == TABLE_ENTRIES {
+                    return entries.into_iter().flatten().collect();
                 }
-                entries[turn.position as usize] = turn.candidate.number;
-                free -= 1;
             }
         }
-        Some(entries)
     }
 
     proptest! {
-        #![proptest_config(ProptestConfig::with_cases(32))]
+        #![proptest_config(ProptestConfig::with_cases(24))]
         #[test]
-        fn the_table_is_the_papers(weights in prop::collection::vec(0_u16..50, 1..12)) {
+        fn without_weights_the_table_is_the_papers(members in prop::collection::vec(any::<bool>(), 1..40), weight in 1_u16..) {
+            prop_assume!(members.contains(&true));
+            let weights: Vec<_> = members.into_iter().map(|member| u16::from(member) * weight).collect();
             let pool = pool(&weights);
-            prop_assert_eq!(table(&pool), as_written(&pool));
+            prop_assert_eq!(table(&pool).unwrap(), populate(&pool));
         }
 
         #[test]
-        fn neither_order_nor_numbers_change_who_gets_what(
-            weights in prop::collection::vec(0_u16..50, 1..12),
-            seed: u64,
-        ) {
-            let pool = pool(&weights);
-            let mut other = pool.clone();
-            other.sort_by_key(|c| hash(format!("{seed}{}", c.identity).as_bytes()));
-            for candidate in &mut other {
-                candidate.number += 1000;
+        fn up_to_a_hundred_backends_get_within_one_percent_of_any_weights(weights in weights(1..=100)) {
+            let total: f64 = weights.iter().map(|weight| f64::from(*weight)).sum();
+            let counts = counts(&table(&pool(&weights)).unwrap());
+            for (number, weight) in (0..).zip(&weights) {
+                let exact = f64::from(TABLE_ENTRIES) * f64::from(*weight) / total;
+                let entries = f64::from(counts.get(&number).copied().unwrap_or(0));
+                prop_assert!(entries >= 1.0);
+                prop_assert!(
+                    (entries - exact).abs() <= (exact / 100.0).max(2.0),
+                    "{number}: {entries} entries, {exact} by weight"
+                );
             }
-            let renumbered = table(&other).map(|t| t.iter().map(|n| n - 1000).collect::<Vec<_>>());
-            prop_assert_eq!(table(&pool), renumbered);
+        }
+    }
+
+    proptest! {
+        // How many flows move is a property of pools in practice, not of every pool that there could be: the same pools
+        // at every run.
+        #![proptest_config(ProptestConfig { rng_seed: RngSeed::Fixed(0), ..ProptestConfig::with_cases(64) })]
+        // The paper's section 5.3, figure 12: of 65,537 entries, a little more than 2 % change when one backend in a
+        // hundred fails.
+        #[test]
+        fn one_backend_lost_or_added_moves_no_more_than_two_percent_of_other_flows(
+            weights in weights(2..=100),
+            odd: prop::sample::Index,
+        ) {
+            let moved = moved(&pool(&weights), odd.index(weights.len()) as u32);
+            prop_assert!(moved <= 0.02, "{moved}");
         }
     }
 }

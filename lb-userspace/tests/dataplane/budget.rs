@@ -1,7 +1,7 @@
 //! What the verifier makes of the programs.
 
 use ::object::{Object as _, ObjectSection as _, ObjectSymbol as _};
-use evenkeel::dataplane::{DataPlane, object};
+use evenkeel::dataplane::{DataPlane, Sizes, object};
 
 /// Instructions the verifier may walk through, of the million it would. A change that makes its work explode shows here
 /// before it is refused on an older kernel.
@@ -10,7 +10,7 @@ const VERIFIED: u32 = 50_000;
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn every_program_is_accepted_within_its_budget_of_verified_instructions() {
-    let mut plane = DataPlane::load_private(object::EVENKEEL, 1024, 1024).unwrap();
+    let mut plane = DataPlane::load_private(object::EVENKEEL, Sizes::of(1024, 1024), 1024).unwrap();
     for (program, budget) in [("evenkeel", VERIFIED), ("decap", 500), ("clock", 100), ("tables", 20_000)] {
         let info = plane.program_named(program).unwrap().info().unwrap();
         let verified = info.verified_instruction_count().unwrap();

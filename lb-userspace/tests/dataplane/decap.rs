@@ -11,7 +11,7 @@ const LISTED: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 10);
 
 fn node() -> Node {
     let mut node = Node::new(Method::Tunnel);
-    node.plane.decap.add(LISTED).unwrap();
+    node.plane.decap.add(LISTED.into()).unwrap();
     node
 }
 

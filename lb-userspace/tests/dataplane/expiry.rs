@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use evenkeel::dataplane::clock::Clock;
-use evenkeel::dataplane::sweep::{self, Census, Pressure};
+use evenkeel::dataplane::flow_table::grace;
+use evenkeel::dataplane::sweep::{Census, Now, Orders};
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 use nix::time::{ClockId, clock_gettime};
@@ -15,8 +16,9 @@ use crate::packet::{ACK, FIN, Packet, RST};
 fn sweep_after(node: &mut Node, silence: Duration) -> Census {
     let clock = Clock::measure(&mut node.plane).unwrap();
     let monotonic = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
-    let mut flows = node.plane.flows.take().unwrap();
-    sweep::sweep(&mut flows, clock, clock.jiffies(monotonic + silence), Pressure::None).unwrap()
+    let now = Now { jiffies: clock.jiffies(monotonic + silence), ticks: &|time| clock.ticks(time) };
+    let sweeper = node.plane.sweeper.as_mut().unwrap();
+    sweeper.sweep(&Orders::default(), now, grace::wait)
 }
 
 fn gone(node: &mut Node, packet: &Packet, number: u32) {
@@ -42,7 +44,7 @@ fn both_halves_expire_together_whichever_of_them_ended_the_flow() {
 
     let census = sweep_after(&mut node, Duration::from_secs(130));
 
-    assert_eq!((census.expired, census.entries), (3, 2));
+    assert_eq!((census.expired, census.entries()), (3, 2));
     assert_eq!(census.all.get(&0), Some(&1));
     assert_eq!(census.active.get(&0), Some(&1));
     for packet in [&by_client, &by_backend, &reset] {
@@ -63,7 +65,7 @@ fn what_was_never_ended_expires_by_the_times_of_its_protocol() {
         node.establish(&udp(), 0);
         let census = sweep_after(&mut node, Duration::from_secs(400));
         let entries = if method == Method::Nat { 2 } else { 1 };
-        assert_eq!((census.expired, census.entries), (1, entries));
+        assert_eq!((census.expired, census.entries()), (1, entries));
         gone(&mut node, &udp(), 0);
         node.expect("goes on", &tcp(), Reason::Flow, 0);
     }
@@ -80,7 +82,7 @@ fn a_table_of_many_flows_is_swept_whole() {
     }
     node.recount();
     let census = sweep_after(&mut node, Duration::from_secs(1000));
-    assert_eq!((census.expired, census.entries), (20_000, 0));
+    assert_eq!((census.expired, census.entries()), (20_000, 0));
     assert!(census.all.values().chain(census.active.values()).all(|flows| *flows == 0));
     gone(&mut node, &tcp().port(7), 0);
 }

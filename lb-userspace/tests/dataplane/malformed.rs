@@ -183,7 +183,7 @@ fn what_is_not_ipv4_is_passed() {
         let bare = [&header.to_bytes()[..], &tcp[IP..]].concat();
         let short = header.to_bytes().to_vec();
         for frame in [tagged, bare, short] {
-            node.rows(&[("not IPv4", frame, Action::Pass, Reason::NotIpv4, None)]);
+            node.rows(&[("not IPv4", frame, Action::Pass, Reason::NotIp, None)]);
         }
     }
 }

@@ -205,7 +205,7 @@ impl Parsed<'_> {
 fn parse(frame: &[u8]) -> Result<Parsed<'_>, Reason> {
     let word = |at: usize| usize::from(u16::from_be_bytes([frame[at], frame[at + 1]]));
     if word(12) != 0x0800 {
-        return Err(Reason::NotIpv4);
+        return Err(Reason::NotIp);
     }
     if frame.len() < IP + 20 {
         return Err(Reason::Malformed);

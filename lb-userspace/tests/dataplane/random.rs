@@ -3,7 +3,7 @@
 
 use std::net::SocketAddrV4;
 
-use evenkeel::dataplane::{DataPlane, object};
+use evenkeel::dataplane::{DataPlane, Sizes, object};
 use lb_common::backend::{Backend, RESOLVED};
 use lb_common::reason::Verdict;
 use lb_common::service::{Method, NO_TABLE};
@@ -93,7 +93,8 @@ fn event() -> impl Strategy<Value = Event> {
 
 /// Tables 0 to 2 hold the backend of that number only.
 fn start() -> (Node, Model) {
-    let mut node = Node::of(DataPlane::load_private(object::EVENKEEL, 1024, 4096).unwrap(), Method::Nat);
+    let mut node =
+        Node::of(DataPlane::load_private(object::EVENKEEL, Sizes::of(1024, 8), 4096).unwrap(), Method::Nat);
     let mut model = Model::default();
     (model.serving, model.current) = ([true; 3], Some(0));
     for number in 0..3 {

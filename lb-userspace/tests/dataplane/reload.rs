@@ -6,30 +6,55 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use evenkeel::config::model::Protocol;
-use evenkeel::dataplane::{DataPlane, object};
-use evenkeel::desired::{self, Desired, Way, listener};
+use evenkeel::config::model::Ports;
+use evenkeel::dataplane::{DataPlane, Sizes, object};
+use evenkeel::desired::{self, Desired, Family, Key, Listen, Way};
 use evenkeel::reconcile::apply::{self, KnownTables};
 use evenkeel::reconcile::plan::{self, Circumstances, Step, TableCache};
+use evenkeel::sched::Kind;
+use lb_common::addr::Addr;
 use lb_common::backend::NextHop;
 use lb_common::counters::BackendCounters;
-use lb_common::service::Method;
+use lb_common::service::{Method, NO_TABLE, Service};
 
 fn pools(services: u16, backends: u16) -> Desired {
-    let backends: BTreeMap<_, _> = (1..=backends)
-        .map(|last| (SocketAddr::from(([10, 0, 0, 1], last)), desired::Backend { weight: 1, serving: true }))
-        .collect();
-    let service = |port: u16| desired::Service {
-        keep_table: false,
-        method: Method::Nat,
-        listeners: [listener(SocketAddr::from(([203, 0, 113, 10], port)), Protocol::Tcp)].into(),
-        backends: backends.clone(),
+    let backend = |last| desired::Backend {
+        address: SocketAddr::from(([10, 0, 0, 1], last)),
+        weight: 1,
+        serving: true,
+        identity: u32::from(last),
+        high: 0,
+        low: 0,
+        outer: None,
     };
-    Desired { services: (1..=services).map(|port| (format!("s{port}"), service(port))).collect() }
+    let address = Addr::from(IpAddr::from([203, 0, 113, 10]));
+    let service = |port: u16| desired::Service {
+        listens: [Listen { address, protocol: 6, ports: Ports::one(port) }].into(),
+        record: Service {
+            table: NO_TABLE,
+            previous: NO_TABLE,
+            method: Method::Nat as u8,
+            ..Service::default()
+        },
+        kind: Kind::Consistent,
+        members: 0,
+        always_moved: false,
+        keep_table: false,
+        pool: None,
+        sources: BTreeMap::new(),
+        quic: BTreeMap::new(),
+        drain: None,
+        backends: (1..=backends).map(backend).collect(),
+    };
+    Desired { services: (1..=services).map(|port| (key(port), service(port))).collect() }
+}
+
+fn key(port: u16) -> Key {
+    Key { name: format!("s{port}"), family: Family::V4 }
 }
 
 fn circumstances() -> Circumstances {
-    let next_hop = NextHop { destination: [2; 6], source: [2; 6], ifindex: 1 };
+    let next_hop = NextHop { destination: [2; 6], source: [2; 6], ifindex: 1, tags: 0 };
     let address = IpAddr::from([10, 0, 0, 1]);
     let way = Way { next_hop, mtu: 1500, source: address };
     Circumstances { ways: BTreeMap::from([(address, way)]), ..Circumstances::default() }
@@ -38,7 +63,7 @@ fn circumstances() -> Circumstances {
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn four_hundred_services_are_applied_in_seconds_and_again_in_no_time() {
-    let mut plane = DataPlane::load_private(object::EVENKEEL, 1024, 1024).unwrap();
+    let mut plane = DataPlane::load_private(object::EVENKEEL, Sizes::of(1024, 1024), 1024).unwrap();
     let (mut known, mut cache) = (KnownTables::default(), TableCache::default());
     let (desired, circumstances) = (pools(400, 5), circumstances());
     let mut seconds = Vec::new();
@@ -73,14 +98,15 @@ impl Drop for Pins {
 #[ignore = "needs root: cargo xtask test"]
 fn what_a_backend_that_left_had_counted_outlives_the_daemon_and_is_counted_once() {
     let pins = Pins(PathBuf::from(format!("/sys/fs/bpf/evenkeel-test-{}", std::process::id())));
-    let counted = BackendCounters { packets: 5, bytes: 500, new_flows: 1 };
+    let counted =
+        BackendCounters { packets: 5, bytes: 500, reply_packets: 3, reply_bytes: 300, new_flows: 1 };
     {
-        let mut plane = DataPlane::load(&pins.0).unwrap();
+        let mut plane = DataPlane::load(&pins.0, Sizes::of(1024, 1024)).unwrap();
         let (mut known, mut cache) = (KnownTables::default(), TableCache::default());
         let actual = apply::read(&mut plane, &mut known).unwrap();
         let plan = plan::plan(&pools(1, 1), &actual, &circumstances(), &mut cache).unwrap();
         apply::apply(&mut plane, &mut known, &plan.steps).unwrap();
-        let service = plan.services["s1"];
+        let service = plan.services[&key(1)];
         plane.retired.add(service, counted).unwrap();
 
         let actual = apply::read(&mut plane, &mut known).unwrap();
@@ -91,7 +117,7 @@ fn what_a_backend_that_left_had_counted_outlives_the_daemon_and_is_counted_once(
         apply::apply(&mut plane, &mut known, &plan.steps).unwrap();
         assert_eq!(plane.retired.read().unwrap(), BTreeMap::from([(service, counted)]));
     }
-    let mut plane = DataPlane::load(&pins.0).unwrap();
+    let mut plane = DataPlane::load(&pins.0, Sizes::of(1024, 1024)).unwrap();
     assert_eq!(plane.retired.read().unwrap().into_values().collect::<Vec<_>>(), [counted]);
     plane.retired.add(0, counted).unwrap();
     assert_eq!(plane.retired.read().unwrap()[&0].packets, 10);

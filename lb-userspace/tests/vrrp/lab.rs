@@ -19,7 +19,7 @@ pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 /// Tells the test binary, started again, what to be.
 pub(crate) const ROLE: &str = "EVENKEEL_TEST_ROLE";
 /// Far beyond what anything here takes, for a machine under load.
-const LIMIT: Duration = Duration::from_secs(30);
+pub(crate) const LIMIT: Duration = Duration::from_secs(30);
 
 /// A shared segment with hosts 203.0.113.1, .2, … on it, each with an `eth0`.
 pub(crate) struct Lab {

@@ -4,6 +4,7 @@
 
 mod lab;
 mod next_hop;
+mod ways;
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};

@@ -1,5 +1,5 @@
-//! `cargo xtask test kernel`: the tests of the real XDP program, and of the daemon with a service, on the kernel of
-//! Debian 12 in a virtual machine.
+//! `cargo xtask test kernel`: the tests of the real XDP program, of the daemon with a service, and of VLAN interfaces, on
+//! the kernel of Debian 12 in a virtual machine.
 //!
 //! The machine is emulated (`-accel tcg`): a kernel of another's choice does not run on every host's KVM. It boots in a
 //! few seconds from an initramfs of busybox and the modules it needs, and sees this host's files read-only by 9p, with
@@ -21,9 +21,12 @@ use crate::{build, setup, workspace};
 
 /// Depends on the newest kernel of the release.
 const PACKAGE: &str = "linux-image-amd64";
-const MODULES: [&str; 6] = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "veth", "bridge"];
-/// The one system test that runs there: others count on times that an emulated machine does not keep.
-const SYSTEM_TEST: &str = "nat::two_arms_new_connections_spread_over_the_servers";
+const MODULES: [&str; 7] = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "veth", "bridge", "8021q"];
+/// Single tests of other test binaries that run there. Others count on times that an emulated machine does not keep.
+const SINGLE_TESTS: [&str; 2] = [
+    "nat::two_arms_new_connections_spread_over_the_servers",
+    "next_hop::a_vlan_interface_adds_its_tag_and_its_frames_leave_by_the_one_below_it",
+];
 const INIT: &str = include_str!("init.sh");
 /// What `init.sh` says when the tests have passed.
 const PASSED: &str = "guest: passed";
@@ -45,9 +48,11 @@ pub(super) fn run_tests(only: Option<&str>) -> Result<()> {
     let kernel = fetch(&folder)?;
     say("compiling");
     build::all(false)?;
-    let programs = [test_binary("lb-userspace", "dataplane")?, test_binary("xtask", "system")?];
+    let dataplane = test_binary("lb-userspace", "dataplane")?;
+    let singles = [test_binary("xtask", "system")?, test_binary("lb-userspace", "vrrp")?];
+    let script = guest_script(&dataplane, &singles, only);
     let image = folder.join("initramfs");
-    write_initramfs(&kernel, &folder.join("root"), &image, &guest_script(&programs, only))?;
+    write_initramfs(&kernel, &folder.join("root"), &image, &script)?;
     say(&format!("booting {}", kernel.release));
     let (tally, passed) = boot(&kernel, &image)?;
     tell(format_args!("\non Linux {}: {} passed, {} failed", kernel.release, tally.passed, tally.failed));
@@ -126,7 +131,7 @@ fn test_binary(package: &str, test: &str) -> Result<PathBuf> {
     executables.next_back().with_context(|| format!("cargo names no binary of the test {test}"))
 }
 
-fn guest_script([dataplane, system]: &[PathBuf; 2], only: Option<&str>) -> String {
+fn guest_script(dataplane: &Path, singles: &[PathBuf; 2], only: Option<&str>) -> String {
     let folder = workspace::root().join("lb-userspace");
     let options = "--include-ignored --color never";
     let mut script = format!(
@@ -135,8 +140,10 @@ fn guest_script([dataplane, system]: &[PathBuf; 2], only: Option<&str>) -> Strin
         dataplane.display(),
         only.unwrap_or_default()
     );
-    if only.is_none_or(|only| SYSTEM_TEST.contains(only)) {
-        script += &format!(" && '{}' {options} --exact {SYSTEM_TEST}", system.display());
+    for (program, test) in singles.iter().zip(SINGLE_TESTS) {
+        if only.is_none_or(|only| test.contains(only)) {
+            script += &format!(" && '{}' {options} --exact {test}", program.display());
+        }
     }
     script + "\n"
 }

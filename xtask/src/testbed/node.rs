@@ -143,7 +143,7 @@ impl Node {
     pub fn wait_until_backend(&mut self, address: &str, state: BackendState) -> Result<Status> {
         self.wait_until(&format!("backend {address} {state:?}"), |status| {
             let mut backends = status.services.iter().flat_map(|service| &service.backends);
-            backends.any(|backend| backend.address.to_string() == address && backend.state == state)
+            backends.any(|backend| backend.address == address && backend.state == state)
         })
     }
 

@@ -65,7 +65,7 @@ fn an_empty_node_has_a_page_too() {
     status.instances.clear();
     status.services.clear();
     status.packets.clear();
-    status.flows.capacity = 0;
+    status.flows.ipv4.capacity = 0;
     let page = render(&status, 0.0);
     assert!(page.starts_with("lb-a: evenkeel 0.1.0, up 0.0 s\n"), "{page}");
     assert!(page.contains("of 0 entries in use (0.0 %)"), "{page}");

@@ -123,7 +123,6 @@ fn instances(page: &mut String, instances: &[Instance], now: f64) {
 }
 
 fn service(page: &mut String, service: &Service, now: f64) {
-    let listen: Vec<_> = service.listen.iter().map(ToString::to_string).collect();
     let removed = service.listen.is_empty();
     let title = if removed {
         format!(
@@ -132,7 +131,7 @@ fn service(page: &mut String, service: &Service, now: f64) {
         )
     } else {
         let Service { name, protocol, forward, scheduler, .. } = service;
-        format!("Service {name}: {protocol} {}, {forward}, {scheduler}", listen.join(" "))
+        format!("Service {name}: {protocol} {}, {forward}, {scheduler}", service.listen.join(" "))
     };
     let mut table = Table::new();
     table.set_header([
@@ -145,6 +144,8 @@ fn service(page: &mut String, service: &Service, now: f64) {
         "NEW FLOWS",
         "PACKETS",
         "BYTES",
+        "REPLIES",
+        "REPLY BYTES",
         "WHY",
         "NEXT HOP",
     ]);
@@ -162,20 +163,22 @@ fn service(page: &mut String, service: &Service, now: f64) {
         count(sum.new_flows),
         count(sum.packets),
         bytes(sum.bytes),
+        count(sum.reply_packets),
+        bytes(sum.reply_bytes),
     ]);
-    section(page, &title, table, &[3, 4, 5, 6, 7, 8]);
+    section(page, &title, table, &[3, 4, 5, 6, 7, 8, 9, 10]);
     if !removed && !service.backends.iter().any(|backend| backend.share > 0.0) {
         line(page, format_args!("!! {}: NO BACKEND TAKES NEW FLOWS", service.name));
     }
 }
 
-fn backend_row(backend: &Backend, now: f64) -> [String; 11] {
+fn backend_row(backend: &Backend, now: f64) -> [String; 13] {
     let why = backend.check_seconds.map_or_else(
         || backend.reason.clone(),
         |seconds| format!("{} ({:.1} ms)", backend.reason, seconds * 1000.0),
     );
     [
-        backend.address.to_string(),
+        backend.address.clone(),
         backend_state(backend.state).to_owned(),
         duration(now - backend.since),
         backend.weight.to_string(),
@@ -184,6 +187,8 @@ fn backend_row(backend: &Backend, now: f64) -> [String; 11] {
         count(backend.traffic.new_flows),
         count(backend.traffic.packets),
         bytes(backend.traffic.bytes),
+        count(backend.traffic.reply_packets),
+        bytes(backend.traffic.reply_bytes),
         why,
         backend.next_hop.clone(),
     ]
@@ -191,18 +196,23 @@ fn backend_row(backend: &Backend, now: f64) -> [String; 11] {
 
 fn flows_and_drops(page: &mut String, status: &Status) {
     let flows = &status.flows;
-    let used = if flows.capacity == 0 { 0.0 } else { flows.entries as f64 / flows.capacity as f64 };
     line(page, format_args!(""));
-    line(
-        page,
-        format_args!(
-            "Flow table: {} of {} entries in use ({}), {} flows expired",
-            count(flows.entries),
-            count(flows.capacity),
-            percent(used),
-            count(flows.expired)
-        ),
-    );
+    for (family, table) in [("IPv4", flows.ipv4), ("IPv6", flows.ipv6)] {
+        let used = if table.capacity == 0 { 0.0 } else { table.entries as f64 / table.capacity as f64 };
+        line(
+            page,
+            format_args!(
+                "{family} flow table: {} of {} entries in use ({})",
+                count(table.entries),
+                count(table.capacity),
+                percent(used)
+            ),
+        );
+    }
+    let states: Vec<_> = flows.states.iter().filter(|(_, flows)| **flows > 0).collect();
+    let states = states.iter().map(|(state, flows)| format!("{} {state}", count(**flows)));
+    let states = states.chain([format!("{} expired", count(flows.expired))]).collect::<Vec<_>>();
+    line(page, format_args!("Flows: {}", states.join(", ")));
     let mut table = Table::new();
     table.set_header(["REASON", "PACKETS"]);
     for counted in status.packets.iter().filter(|counted| counted.verdict == "drop" && counted.packets > 0) {
@@ -231,6 +241,7 @@ const fn backend_state(state: BackendState) -> &'static str {
         BackendState::Up => "up",
         BackendState::Down => "DOWN",
         BackendState::Draining => "draining",
+        BackendState::Disabled => "disabled",
     }
 }
 

@@ -18,11 +18,11 @@ const CHECK: Shape = Shape {
 
 const LATER: &[&str] = &["mysql", "https", "tls", "dns", "script"];
 
-const TCP: Shape = Shape { what: "a TCP check", keys: &[], later: &[], example: "{ tcp: {} }" };
+const TCP: Shape = Shape { what: "a TCP check", keys: &["port"], later: &[], example: "{ port: 80 }" };
 
 const HTTP: Shape = Shape {
     what: "an HTTP check",
-    keys: &["path", "status", "host"],
+    keys: &["path", "status", "host", "port"],
     later: &[],
     example: "{ path: /healthz, status: 200 }",
 };
@@ -33,8 +33,12 @@ enum Kind {
     Http,
 }
 
-const KIND: Choice<Kind> =
-    Choice { what: "a check", words: &[("tcp", Kind::Tcp), ("http", Kind::Http)], later: LATER };
+const KIND: Choice<Kind> = Choice {
+    what: "a check",
+    words: &[("tcp", Kind::Tcp), ("http", Kind::Http)],
+    instead: &[],
+    later: LATER,
+};
 
 const EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
@@ -54,6 +58,7 @@ pub(super) fn check(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<Check> {
         };
         return Ok(Check {
             kind,
+            port: None,
             every: DEFAULT_EVERY,
             timeout: DEFAULT_TIMEOUT,
             rise: DEFAULT_RISE,
@@ -66,8 +71,10 @@ pub(super) fn check(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<Check> {
     let timeout = timeout(reader, &fields, every.as_ref().ok().map(|every| every.unwrap_or(DEFAULT_EVERY)));
     let rise = reader.optional(&fields, "rise", in_a_row);
     let fall = reader.optional(&fields, "fall", in_a_row);
+    let (kind, port) = kind?;
     Ok(Check {
-        kind: kind?,
+        kind,
+        port,
         every: every?.unwrap_or(DEFAULT_EVERY),
         timeout: timeout?,
         rise: rise?.unwrap_or(DEFAULT_RISE),
@@ -75,7 +82,10 @@ pub(super) fn check(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<Check> {
     })
 }
 
-fn kind(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Read<CheckKind> {
+/// The kind of a check, and its port if one is written.
+type Probe = (CheckKind, Option<u16>);
+
+fn kind(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Read<Probe> {
     let tcp = reader.optional(fields, "tcp", tcp);
     let http = reader.optional(fields, "http", http);
     if fields.get("tcp").is_some() && fields.get("http").is_some() {
@@ -84,23 +94,25 @@ fn kind(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Read<CheckKind> {
         );
     }
     match tcp?.or(http?) {
-        Some(kind) => Ok(kind),
+        Some(probe) => Ok(probe),
         None => Err(fields.refused().unwrap_or_else(|| {
             reader.mistake(&fields.at, "the check does not say how; add `tcp: {}` or `http: {}`")
         })),
     }
 }
 
-fn tcp(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<CheckKind> {
-    if item.node.value != Value::Null {
-        reader.fields(item, &TCP)?;
+fn tcp(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<Probe> {
+    if item.node.value == Value::Null {
+        return Ok((CheckKind::Tcp, None));
     }
-    Ok(CheckKind::Tcp)
+    let fields = reader.fields(item, &TCP)?;
+    Ok((CheckKind::Tcp, reader.optional(&fields, "port", port)?))
 }
 
-fn http(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<CheckKind> {
+fn http(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<Probe> {
     if item.node.value == Value::Null {
-        return Ok(CheckKind::Http { path: DEFAULT_PATH.into(), status: DEFAULT_STATUS, host: None });
+        let kind = CheckKind::Http { path: DEFAULT_PATH.into(), status: DEFAULT_STATUS, host: None };
+        return Ok((kind, None));
     }
     let fields = reader.fields(item, &HTTP)?;
     let path = reader.optional(&fields, "path", path);
@@ -108,11 +120,17 @@ fn http(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<CheckKind> {
         reader.integer(item, "the status of an HTTP answer", 200..=599)
     });
     let host = reader.optional(&fields, "host", host);
-    Ok(CheckKind::Http {
+    let port = reader.optional(&fields, "port", port);
+    let kind = CheckKind::Http {
         path: path?.unwrap_or_else(|| DEFAULT_PATH.into()),
         status: status?.unwrap_or(DEFAULT_STATUS),
         host: host?,
-    })
+    };
+    Ok((kind, port?))
+}
+
+fn port(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<u16> {
+    reader.integer(item, "a port", 1..=u16::MAX)
 }
 
 /// RFC 9112 section 3.2.1, origin form.

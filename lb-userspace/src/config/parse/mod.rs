@@ -2,7 +2,9 @@
 
 #![deny(clippy::disallowed_methods)]
 
+mod addresses;
 mod check;
+mod flows;
 mod reader;
 mod services;
 mod suggest;
@@ -13,6 +15,7 @@ use std::net::SocketAddr;
 
 use reader::{Fields, Item, Read, Reader, Shape, Unique};
 use values::Choice;
+pub use values::parse_duration;
 
 use super::model::{Config, Interface, Metrics, XdpMode};
 use super::yaml::{self, Node, Value};
@@ -20,7 +23,7 @@ use super::{Host, Mistake, Mistakes};
 
 const ROOT: Shape = Shape {
     what: "a configuration",
-    keys: &["node", "interfaces", "metrics", "vrrp", "services"],
+    keys: &["node", "interfaces", "metrics", "vrrp", "flows", "services"],
     later: &[],
     example: "interfaces: [eth0]",
 };
@@ -38,6 +41,7 @@ const METRICS: Shape =
 const MODE: Choice<XdpMode> = Choice {
     what: "a way to attach XDP",
     words: &[("native", XdpMode::Native), ("generic", XdpMode::Generic), ("auto", XdpMode::Auto)],
+    instead: &[],
     later: &[],
 };
 
@@ -69,6 +73,7 @@ fn config(reader: &mut Reader<'_>, root: &Node) -> Read<Config> {
     let interfaces = reader.optional(&fields, "interfaces", interfaces);
     let metrics = reader.optional(&fields, "metrics", metrics);
     let vrrp = reader.optional(&fields, "vrrp", vrrp::instances);
+    let flows = reader.optional(&fields, "flows", flows::flows);
     let services = reader.optional(&fields, "services", services::services);
     require_interfaces(reader, &fields);
     Ok(Config {
@@ -76,6 +81,7 @@ fn config(reader: &mut Reader<'_>, root: &Node) -> Read<Config> {
         interfaces: interfaces?.unwrap_or_default(),
         metrics: metrics?,
         vrrp: vrrp?.unwrap_or_default(),
+        flows: flows?.unwrap_or_default(),
         services: services?.unwrap_or_default(),
     })
 }

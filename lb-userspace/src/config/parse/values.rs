@@ -1,12 +1,10 @@
 //! Values of one kind each: text, numbers, durations, choices, addresses.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::reader::{Item, Read, Reader, Reported, describe};
+use super::reader::{Item, Read, Reader, describe};
 use super::suggest;
-use crate::config::model::Prefix;
 use crate::config::yaml::Value;
 
 /// Linux's limit for a host name, enough for any name.
@@ -17,20 +15,27 @@ pub(super) struct Choice<T: 'static> {
     /// What it chooses, for a person.
     pub(super) what: &'static str,
     pub(super) words: &'static [(&'static str, T)],
+    /// Words of other programs, and the word here.
+    pub(super) instead: &'static [(&'static str, &'static str)],
     /// Words of the language that this version does not have.
     pub(super) later: &'static [&'static str],
 }
 
 impl<T: Copy> Choice<T> {
-    /// What a word that is none of these is a slip of.
+    /// What a word stands for, or is a slip of.
     pub(super) fn meant(&self, item: &Item<'_>) -> Option<T> {
         let Value::Text(text) = &item.node.value else { return None };
         if self.later.contains(&text.as_str()) {
             return None;
         }
         let words: Vec<&str> = self.words.iter().map(|(word, _)| *word).collect();
-        let near = suggest::nearest(text, &words)?;
+        let near = self.here(text).or_else(|| suggest::nearest(text, &words))?;
         self.words.iter().find(|(word, _)| *word == near).map(|(_, value)| *value)
+    }
+
+    /// The word here for a word of another program.
+    fn here(&self, text: &str) -> Option<&'static str> {
+        self.instead.iter().find(|(theirs, _)| theirs.eq_ignore_ascii_case(text)).map(|(_, here)| *here)
     }
 }
 
@@ -114,7 +119,7 @@ impl Reader<'_> {
                 Some(duration) if range.contains(&duration) => return Ok(duration),
                 Some(_) => format!("{written} is out of range; write {}", span(&range)),
                 None => format!(
-                    "{written} is not a duration; write a number and its unit `ms`, `s`, `m` or `h`, such as \
+                    "{written} is not a duration; write a number and its unit `ms`, `s`, `m`, `h` or `d`, such as \
                      `{example}`"
                 ),
             },
@@ -144,6 +149,8 @@ impl Reader<'_> {
         }
         let message = if choice.later.contains(&text.as_str()) {
             format!("{written} is not available in this version; write {expected}")
+        } else if let Some(here) = choice.here(text) {
+            format!("{written} is not the word for {what} here; write `{here}` instead")
         } else if let Some(near) = suggest::nearest(text, &words) {
             format!("{written} is not {what}; did you mean `{near}`?")
         } else {
@@ -170,112 +177,10 @@ impl Reader<'_> {
         };
         Err(self.mistake(&item.place(), message))
     }
-
-    /// An address and port of any family, for a socket of the daemon's own.
-    pub(super) fn socket(&mut self, item: &Item<'_>, example: &str) -> Read<SocketAddr> {
-        let text = self.text(item, "an address and port", example)?;
-        match text.parse::<SocketAddr>() {
-            Ok(socket) if socket.port() != 0 => Ok(socket),
-            Ok(_) => Err(self.port_zero(item)),
-            Err(_) => {
-                let message = format!("{}; write address and port, such as `{example}`", not_a_socket(text));
-                Err(self.mistake(&item.place(), message))
-            }
-        }
-    }
-
-    /// An IPv4 address that a host can have, and its port if one is written.
-    pub(super) fn endpoint(&mut self, item: &Item<'_>, example: &str) -> Read<(Ipv4Addr, Option<u16>)> {
-        let text = self.text(item, "an address and port", example)?;
-        let (address, port) = match (text.parse::<SocketAddr>(), text.parse::<IpAddr>()) {
-            (Ok(socket), _) => (socket.ip(), Some(socket.port())),
-            (_, Ok(address)) => (address, None),
-            (Err(_), Err(_)) => {
-                let message =
-                    format!("{}; write IPv4 address and port, such as `{example}`", not_a_socket(text));
-                return Err(self.mistake(&item.place(), message));
-            }
-        };
-        let address = self.host_address(item, address)?;
-        if port == Some(0) { Err(self.port_zero(item)) } else { Ok((address, port)) }
-    }
-
-    /// An IPv4 address with the length of its network, 32 if none is written.
-    pub(super) fn prefix(&mut self, item: &Item<'_>) -> Read<Prefix> {
-        let text = self.text(item, "an address", "203.0.113.10/24")?;
-        let (address, length) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
-        let Ok(address) = address.parse::<IpAddr>() else {
-            let message = format!(
-                "`{}` is not an address; write an IPv4 address and the length of its network, such as \
-                 `203.0.113.10/24`",
-                suggest::shorten(address)
-            );
-            return Err(self.mistake(&item.place(), message));
-        };
-        let address = self.host_address(item, address)?;
-        let Some(length) = length.map_or(Some(32), network_length) else {
-            let message =
-                format!("`{}` has no network length from 1 to 32 after the `/`", suggest::shorten(text));
-            return Err(self.mistake(&item.place(), message));
-        };
-        let host_bits = u32::MAX.checked_shr(length.into()).unwrap_or(0);
-        let host = address.to_bits() & host_bits;
-        if length < 31 && (host == 0 || host == host_bits) {
-            let kind = if host == 0 { "the address of the network" } else { "the broadcast address" };
-            let message = format!("{text} is {kind} itself; write the address of a host in it");
-            return Err(self.mistake(&item.place(), message));
-        }
-        Ok(Prefix { address: address.into(), length })
-    }
-
-    /// An address that packets from elsewhere can have as their destination.
-    fn host_address(&mut self, item: &Item<'_>, address: IpAddr) -> Read<Ipv4Addr> {
-        let problem = match address {
-            IpAddr::V6(_) => "is IPv6, which is not available in this version; write an IPv4 address",
-            IpAddr::V4(v4) if v4.is_unspecified() => "stands for every address; write one address",
-            IpAddr::V4(v4) if v4.is_multicast() || v4.is_broadcast() => {
-                "is an address of many hosts; write the address of one"
-            }
-            IpAddr::V4(v4) if v4.is_loopback() => {
-                "is a loopback address, which packets from other hosts never have and XDP cannot forward to; write \
-                 an address on the network"
-            }
-            IpAddr::V4(v4) => return Ok(v4),
-        };
-        Err(self.mistake(&item.place(), format!("{address} {problem}")))
-    }
-
-    fn port_zero(&mut self, item: &Item<'_>) -> Reported {
-        self.mistake(&item.place(), "0 is not a port; write a port from 1 to 65535")
-    }
-}
-
-/// What an address and port lacks.
-fn not_a_socket(text: &str) -> String {
-    let written = suggest::shorten(text);
-    let (address, port) = text.rsplit_once(':').unwrap_or((text, ""));
-    if text.parse::<IpAddr>().is_ok() {
-        format!("`{written}` has no port")
-    } else if address.parse::<Ipv4Addr>().is_ok() || bracketed(address).is_some() {
-        format!("`{}` is not a port from 1 to 65535", suggest::shorten(port))
-    } else if address.contains(|c: char| c.is_alphabetic()) && !address.contains(':') {
-        format!("`{written}` is not an address, and names are not looked up")
-    } else {
-        format!("`{written}` is not an address")
-    }
-}
-
-fn bracketed(address: &str) -> Option<Ipv6Addr> {
-    address.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
-}
-
-fn network_length(text: &str) -> Option<u8> {
-    let digits = text.bytes().all(|b| b.is_ascii_digit());
-    text.parse().ok().filter(|length| digits && (1..=32).contains(length))
 }
 
 /// A decimal number and a unit, exactly: `1.5s` is 1500 ms.
-fn parse_duration(text: &str) -> Option<Duration> {
+pub fn parse_duration(text: &str) -> Option<Duration> {
     let unit_at = text.find(|c: char| c.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(unit_at);
     let nanos_per_unit: u128 = match unit {
@@ -283,6 +188,7 @@ fn parse_duration(text: &str) -> Option<Duration> {
         "s" => 1_000_000_000,
         "m" => 60_000_000_000,
         "h" => 3_600_000_000_000,
+        "d" => 86_400_000_000_000,
         _ => return None,
     };
     let (whole, fraction) = number.split_once('.').map_or((number, None), |(w, f)| (w, Some(f)));
@@ -303,13 +209,13 @@ fn span(range: &RangeInclusive<Duration>) -> String {
 
 /// A duration as a configuration writes it.
 pub(super) fn written(duration: Duration) -> String {
+    const UNITS: [(u128, &str); 3] = [(86_400_000, "d"), (3_600_000, "h"), (60_000, "m")];
     let millis = duration.as_millis();
-    if millis.is_multiple_of(3_600_000) && millis > 0 {
-        format!("{}h", millis / 3_600_000)
-    } else if millis < 1000 {
-        format!("{millis}ms")
-    } else {
-        format!("{}s", duration.as_secs_f64())
+    let whole = UNITS.iter().find(|(unit, _)| millis > 0 && millis.is_multiple_of(*unit));
+    match whole {
+        Some((unit, name)) => format!("{}{name}", millis / unit),
+        None if millis < 1000 => format!("{millis}ms"),
+        None => format!("{}s", duration.as_secs_f64()),
     }
 }
 
@@ -326,6 +232,7 @@ mod tests {
         assert_eq!(millis("40.95s"), Some(40_950_000));
         assert_eq!(millis("1m"), Some(60_000_000));
         assert_eq!(millis("1h"), Some(3_600_000_000));
+        assert_eq!(millis("7d"), Some(604_800_000_000));
         for wrong in
             ["", "s", "1", "1 s", "-1s", "+1s", "1.s", ".5s", "1.2.3s", "1m30s", "1e3s", "1sec", "1S"]
         {
@@ -337,7 +244,7 @@ mod tests {
 
     #[test]
     fn durations_are_shown_as_they_are_written() {
-        for text in ["10ms", "1s", "40.95s", "1h"] {
+        for text in ["10ms", "1s", "40.95s", "15m", "1h", "7d"] {
             assert_eq!(parse_duration(text).map(written), Some(text.to_owned()));
         }
     }

@@ -2,8 +2,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::super::model::{
-    Backend, Check, CheckKind, Config, ForwardingMethod, Instance, Interface, Metrics, Prefix, Priority,
-    Protocol, Scheduler, Service, Vrid, XdpMode,
+    Admin, Backend, Check, CheckKind, Config, Encapsulation, Flows, Forward, Instance, Interface, Limits,
+    Listen, Metrics, OnDown, Ports, Prefix, Priority, Protocol, Scheduler, Service, Timeouts, Tunnel,
+    TunnelSource, Vrid, XdpMode,
 };
 use super::{COMPLETE, host, parse, read};
 
@@ -12,7 +13,42 @@ fn socket(text: &str) -> SocketAddr {
 }
 
 fn backend(address: &str, weight: u16) -> Backend {
-    Backend { address: socket(address), weight }
+    let socket = socket(address);
+    Backend {
+        address: socket.ip(),
+        port: Some(socket.port()),
+        weight,
+        limit: None,
+        admin: Admin::Active,
+        quic_id: None,
+    }
+}
+
+fn listen(address: &str) -> Listen {
+    let socket = socket(address);
+    Listen { address: socket.ip(), ports: Ports::one(socket.port()) }
+}
+
+/// A service with nothing but what it needs.
+fn service(name: &str, protocol: Protocol, forward: Forward) -> Service {
+    Service {
+        name: name.into(),
+        listen: [].into(),
+        protocol,
+        forward,
+        scheduler: Scheduler::Maglev,
+        per_packet: false,
+        down: OnDown::Reset,
+        drain: None,
+        persistence: None,
+        limits: Limits::default(),
+        allow: Vec::new(),
+        deny: Vec::new(),
+        mss: None,
+        quic: None,
+        check: None,
+        backends: Vec::new(),
+    }
 }
 
 fn prefix(address: &str, length: u8) -> Prefix {
@@ -22,11 +58,7 @@ fn prefix(address: &str, length: u8) -> Prefix {
 #[test]
 fn every_key_reaches_the_model() {
     let web = Service {
-        name: "web".into(),
-        listen: [socket("203.0.113.10:80"), socket("203.0.113.10:443")].into(),
-        protocol: Protocol::Tcp,
-        forward: ForwardingMethod::Nat,
-        scheduler: Scheduler::Maglev,
+        listen: [listen("203.0.113.10:80"), listen("203.0.113.10:443")].into(),
         check: Some(Check {
             kind: CheckKind::Http {
                 path: "/healthz".into(),
@@ -37,23 +69,23 @@ fn every_key_reaches_the_model() {
             timeout: Duration::from_millis(1500),
             rise: 1,
             fall: 4,
+            port: None,
         }),
         backends: vec![backend("10.0.0.11:8080", 1), backend("10.0.0.12:8080", 2)],
+        ..service("web", Protocol::Tcp, Forward::Nat)
     };
     let dns = Service {
-        name: "dns".into(),
-        listen: [socket("203.0.113.10:53")].into(),
-        protocol: Protocol::Udp,
-        forward: ForwardingMethod::Direct,
-        scheduler: Scheduler::Maglev,
+        listen: [listen("203.0.113.10:53")].into(),
         check: Some(Check {
             kind: CheckKind::Tcp,
             every: Duration::from_secs(2),
             timeout: Duration::from_secs(1),
             rise: 2,
             fall: 3,
+            port: None,
         }),
         backends: vec![backend("10.0.0.21:53", 1), backend("10.0.0.22:53", 1), backend("10.0.0.23:53", 0)],
+        ..service("dns", Protocol::Udp, Forward::Direct)
     };
     let expected = Config {
         node: "lb-a".into(),
@@ -71,6 +103,7 @@ fn every_key_reaches_the_model() {
             preempt: false,
             addresses: vec![prefix("203.0.113.10", 24), prefix("203.0.113.11", 32)],
         }],
+        flows: Flows::default(),
         services: vec![web, dns],
     };
     assert_eq!(read(COMPLETE).unwrap(), expected);
@@ -88,9 +121,19 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.vrrp[0].priority.as_u8(), 100);
     assert_eq!(config.vrrp[0].advertise, Duration::from_secs(1));
     assert!(config.vrrp[0].preempt);
-    assert_eq!(config.services[0].protocol, Protocol::Tcp);
-    assert_eq!(config.services[0].check, None);
-    assert_eq!(config.services[0].backends, [backend("10.0.0.1:80", 1)]);
+    let forward =
+        Forward::Tunnel(Tunnel { encapsulation: Encapsulation::Ip, source: TunnelSource::default() });
+    let defaults = Service {
+        listen: [listen("192.0.2.1:80")].into(),
+        backends: vec![backend("10.0.0.1:80", 1)],
+        ..service("s", Protocol::Tcp, forward)
+    };
+    assert_eq!(config.services, [defaults]);
+    let Flows { ipv4, ipv6, timeouts } = config.flows;
+    assert_eq!((ipv4, ipv6), (1_048_576, 262_144));
+    let Timeouts { established, fin_wait, close_wait, time_wait, close, syn_recv, udp } = timeouts;
+    let seconds = [established, fin_wait, close_wait, time_wait, close, syn_recv, udp].map(|t| t.as_secs());
+    assert_eq!(seconds, [900, 120, 60, 120, 10, 60, 300]);
 }
 
 #[test]
@@ -154,20 +197,39 @@ fn the_examples_that_are_shipped_are_right() {
     }
 }
 
+/// A block is the beginning of a file, more services, or alternatives for a key of a service, one on each line.
 #[test]
 fn the_examples_of_the_reference_are_right() {
+    const SERVICE: [&str; 4] = [
+        "name: s",
+        "listen: 192.0.2.1:80",
+        "forward: tunnel",
+        "backends: [{ address: 10.0.0.1, weight: 1 }]",
+    ];
     let reference = include_str!("../../../../docs/configuration.md");
-    let examples: Vec<&str> =
-        reference.split("```").filter_map(|block| block.strip_prefix("yaml\n")).collect();
-    let (checks, sections): (Vec<&str>, Vec<&str>) =
-        examples.iter().partition(|block| block.starts_with("check:"));
-    let config = read(&sections.concat()).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-    assert_eq!((config.interfaces.len(), config.vrrp.len(), config.services.len()), (2, 1, 1));
-    for check in checks.concat().lines() {
-        let text = format!(
-            "interfaces: [eth0]\nservices:\n- name: s\n  listen: 192.0.2.1:80\n  forward: nat\n  backends: [10.0.0.1:80]\n  \
-             {check}\n"
-        );
-        assert!(read(&text).is_ok(), "{check}");
+    let (mut sections, mut services, mut keys) = (String::new(), Vec::new(), Vec::new());
+    for block in reference.split("```").filter_map(|block| block.strip_prefix("yaml\n")) {
+        match block.split_once(':').unwrap().0 {
+            "interfaces" | "metrics" | "vrrp" | "flows" => sections.push_str(block),
+            "services" => services.push(block),
+            _ => keys.extend(block.lines()),
+        }
+    }
+    for services in &services {
+        let config = read(&format!("{sections}{services}")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert_eq!((config.interfaces.len(), config.vrrp.len(), config.services.len()), (2, 1, 1));
+    }
+    assert_eq!((services.len(), keys.len()), (3, 21));
+    for written in keys {
+        let key = written.split_once(':').unwrap().0;
+        let others = SERVICE.iter().copied().filter(|other| !other.starts_with(&format!("{key}:")));
+        let mut service: Vec<&str> = others.collect();
+        if key == "forward" {
+            service[1] = "listen: [192.0.2.1:80, \"[2001:db8::1]:80\"]";
+            service[2] = "backends: [10.0.0.1, \"fd00::1\"]";
+        }
+        service.push(written);
+        let text = format!("interfaces: [eth0]\nservices:\n- {}\n", service.join("\n  "));
+        assert!(read(&text).is_ok(), "{written}: {}", read(&text).unwrap_err());
     }
 }

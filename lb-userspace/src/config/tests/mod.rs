@@ -5,6 +5,8 @@ mod conflicts;
 mod files;
 mod hostile;
 mod refused;
+mod service_forms;
+mod service_mistakes;
 
 use super::model::Config;
 use super::{Host, Mistakes, parse};
@@ -59,6 +61,11 @@ fn said(text: &str) -> Vec<String> {
 fn changed(old: &str, new: &str) -> String {
     assert_eq!(COMPLETE.matches(old).count(), 1, "`{old}` is there once");
     one(&COMPLETE.replace(old, new))
+}
+
+/// One service, whose keys these are.
+fn service(keys: &str) -> String {
+    format!("interfaces: [eth0]\nservices: [{{ name: a, {keys} }}]\n")
 }
 
 fn one(text: &str) -> String {

@@ -17,11 +17,7 @@ impl Counters {
     /// Sum over all CPUs.
     pub fn read(&self, backend: u32) -> Result<BackendCounters, MapAccessError> {
         let values = access(self.0.get(&backend, 0), NAME, "read")?;
-        Ok(values.iter().fold(BackendCounters::default(), |sum, cpu| BackendCounters {
-            packets: sum.packets + cpu.packets,
-            bytes: sum.bytes + cpu.bytes,
-            new_flows: sum.new_flows + cpu.new_flows,
-        }))
+        Ok(values.iter().fold(BackendCounters::default(), |sum, cpu| add(sum, *cpu)))
     }
 
     /// Starts from zero, for a number that is given to another backend.
@@ -30,5 +26,15 @@ impl Counters {
         let zeros = PerCpuValues::try_from(vec![BackendCounters::default(); cpus]);
         let zeros = access(zeros, NAME, "write to")?;
         access(self.0.set(backend, zeros, 0), NAME, "write to")
+    }
+}
+
+pub(super) const fn add(a: BackendCounters, b: BackendCounters) -> BackendCounters {
+    BackendCounters {
+        packets: a.packets.wrapping_add(b.packets),
+        bytes: a.bytes.wrapping_add(b.bytes),
+        reply_packets: a.reply_packets.wrapping_add(b.reply_packets),
+        reply_bytes: a.reply_bytes.wrapping_add(b.reply_bytes),
+        new_flows: a.new_flows.wrapping_add(b.new_flows),
     }
 }

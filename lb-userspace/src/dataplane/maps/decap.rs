@@ -1,4 +1,4 @@
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
 use aya::Ebpf;
 use aya::maps::{HashMap, MapData};
@@ -15,7 +15,7 @@ impl Decap {
         take(ebpf, NAME).map(Self)
     }
 
-    pub fn add(&mut self, destination: Ipv4Addr) -> Result<(), MapAccessError> {
+    pub fn add(&mut self, destination: IpAddr) -> Result<(), MapAccessError> {
         access(self.0.insert(Addr::from(destination), 1, 0), NAME, "write to")
     }
 }

@@ -1,53 +1,97 @@
 //! One typed handle a map.
 
-mod backends;
 mod counters;
 mod decap;
-mod flows;
+mod entries;
 mod interfaces;
+mod listeners;
 mod reasons;
+mod records;
 mod retired;
-mod services;
+pub(super) mod seed;
+mod sources;
 mod stations;
 mod tables;
 
 use std::io;
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use aya::Ebpf;
 use aya::maps::{Map, MapData, MapError};
 use aya::pin::PinError;
 use thiserror::Error;
 
-pub use backends::Backends;
 pub use counters::Counters;
 pub use decap::Decap;
-pub use flows::Flows;
+pub use entries::Entries;
 pub use interfaces::Interfaces;
+pub use listeners::Listeners;
 pub use reasons::Reasons;
+pub use records::Records;
 pub use retired::Retired;
-pub use services::Services;
+pub use seed::Seed;
+pub use sources::Sources;
 pub use stations::Stations;
 pub use tables::Tables;
 
 /// Names of the maps in the object.
 pub(super) mod names {
+    pub(crate) const LISTENERS4: &str = "ek_listeners4";
+    pub(crate) const LISTENERS6: &str = "ek_listeners6";
+    pub(crate) const RANGES: &str = "ek_ranges";
     pub(crate) const SERVICES: &str = "ek_services";
     pub(crate) const BACKENDS: &str = "ek_backends";
     pub(crate) const MAGLEV: &str = "ek_maglev";
-    pub(crate) const FLOWS: &str = "ek_flows";
+    pub(crate) const MEMBERS: &str = "ek_members";
+    pub(crate) const POOLS: &str = "ek_pools";
+    pub(crate) const SOURCES: &str = "ek_sources";
+    pub(crate) const QUIC: &str = "ek_quic";
+    pub(crate) const ADDRESSES: &str = "ek_addresses";
+    pub(crate) const FLOWS4: &str = "ek_flows4";
+    pub(crate) const FLOWS6: &str = "ek_flows6";
+    pub(crate) const HOPS: &str = "ek_hops";
+    pub(crate) const LOAD: &str = "ek_load";
     pub(crate) const HALF_OPEN: &str = "ek_half_open";
     pub(crate) const COUNTERS: &str = "ek_counters";
     pub(crate) const REASONS: &str = "ek_reasons";
     pub(crate) const INTERFACES: &str = "ek_interfaces";
     pub(crate) const STATIONS: &str = "ek_stations";
+    pub(crate) const OWN: &str = "ek_own";
     pub(crate) const DECAP: &str = "ek_decap";
-    /// Not in the object: user space alone makes and uses it.
+    /// Not in the object, as the one after: user space alone makes and uses them.
     pub(crate) const RETIRED: &str = "ek_retired";
+    pub(crate) const SEED: &str = "ek_seed";
 
-    /// Maps that outlive the daemon: a restart goes on with the flows and counters of its predecessor.
-    pub(crate) const PINNED: [&str; 9] =
-        [SERVICES, BACKENDS, MAGLEV, FLOWS, HALF_OPEN, COUNTERS, REASONS, INTERFACES, STATIONS];
+    /// Maps of the object that outlive the daemon: a restart goes on with the flows and counters of its predecessor.
+    pub(crate) const PINNED: [&str; 27] = [
+        LISTENERS4,
+        LISTENERS6,
+        RANGES,
+        SERVICES,
+        BACKENDS,
+        MAGLEV,
+        MEMBERS,
+        POOLS,
+        SOURCES,
+        QUIC,
+        ADDRESSES,
+        FLOWS4,
+        FLOWS6,
+        HOPS,
+        LOAD,
+        HALF_OPEN,
+        COUNTERS,
+        REASONS,
+        INTERFACES,
+        STATIONS,
+        OWN,
+        "ek_seen",
+        "ek_turns",
+        "ek_rates",
+        "ek_clients",
+        "ek_persistent",
+        "ek_fragments",
+    ];
 }
 
 /// The program and this binary do not agree about a map.
@@ -69,7 +113,7 @@ pub enum MapOpenError {
         #[source]
         source: PinError,
     },
-    #[error("cannot keep map `{name}` open: {source}")]
+    #[error("cannot keep map `{name}` open, or in memory: {source}")]
     Descriptor {
         name: &'static str,
         #[source]
@@ -95,10 +139,20 @@ fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) 
 /// A descriptor of its own for batched access, before [`take`] wraps the map.
 fn descriptor(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, MapOpenError> {
     let map = ebpf.map(name).ok_or(MapOpenError::Missing(name))?;
-    let (Map::Array(data) | Map::ArrayOfMaps(data) | Map::HashMap(data)) = map else {
+    let (Map::Array(data) | Map::ArrayOfMaps(data) | Map::HashMap(data) | Map::LpmTrie(data)) = map else {
         return Err(MapOpenError::Missing(name));
     };
     owned(data).map_err(|source| MapOpenError::Descriptor { name, source })
+}
+
+/// What `open` makes of a map's descriptor, for a map that is not wrapped.
+pub(super) fn map<T>(
+    ebpf: &Ebpf,
+    name: &'static str,
+    open: impl FnOnce(BorrowedFd<'_>) -> io::Result<T>,
+) -> Result<T, MapOpenError> {
+    let fd = descriptor(ebpf, name)?;
+    open(fd.as_fd()).map_err(|source| MapOpenError::Descriptor { name, source })
 }
 
 fn owned(data: &MapData) -> io::Result<OwnedFd> {

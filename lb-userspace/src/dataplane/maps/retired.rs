@@ -6,6 +6,7 @@ use aya::maps::{HashMap, Map, MapData, MapError};
 use lb_common::counters::BackendCounters;
 use lb_common::limits;
 
+use super::counters::add;
 use super::names::RETIRED as NAME;
 use super::{MapAccessError, MapOpenError, access, removed};
 
@@ -13,8 +14,8 @@ use super::{MapAccessError, MapOpenError, access, removed};
 /// after a restart of the daemon, as those of its backends do. No program uses it.
 pub struct Retired(HashMap<MapData, u32, BackendCounters>);
 
-/// Numbers that services and draining backends can have at once.
-const CAPACITY: u32 = limits::LISTENERS + limits::BACKENDS;
+/// Numbers that services can have.
+const CAPACITY: u32 = limits::SERVICES;
 
 impl Retired {
     /// Opens the map pinned at `pin`, or makes it there; without `pin`, one that lasts as long as this.
@@ -44,11 +45,7 @@ impl Retired {
             Err(MapError::KeyNotFound) => BackendCounters::default(),
             sum => access(sum, NAME, "read")?,
         };
-        let sum = BackendCounters {
-            packets: sum.packets + counted.packets,
-            bytes: sum.bytes + counted.bytes,
-            new_flows: sum.new_flows + counted.new_flows,
-        };
+        let sum = add(sum, counted);
         access(self.0.insert(service, sum, 0), NAME, "write to")
     }
 

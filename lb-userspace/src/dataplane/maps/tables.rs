@@ -1,4 +1,5 @@
-use std::os::fd::{AsFd as _, OwnedFd};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 
 use aya::Ebpf;
 use aya::maps::of_maps::ArrayOfMaps;
@@ -14,6 +15,11 @@ const AT_ONCE: usize = 256;
 
 /// Of the kernel's include/linux/errno.h: this type of map has no batches there.
 const ENOTSUPP: i32 = 524;
+
+/// Of the kernel's include/uapi/linux/bpf.h; the template in the program has it too, or the kernel refuses the table.
+const BPF_F_MMAPABLE: u32 = 1 << 10;
+/// An element of an array is as long as its value, rounded up to this (`array_map_alloc` in kernel/bpf/arraymap.c).
+const ELEMENT: usize = 8;
 
 /// Maglev tables, each a map of its own. They are written and not read back: to open an inner map again takes
 /// CAP_SYS_ADMIN, which the daemon does not have.
@@ -38,10 +44,9 @@ impl Tables {
         for tables in tables.chunks(AT_ONCE) {
             let mut inners = Vec::with_capacity(tables.len());
             for (_, entries) in tables {
-                let inner = Array::<MapData, u32>::create(TABLE_ENTRIES, 0);
+                let inner = Array::<MapData, u32>::create(TABLE_ENTRIES, BPF_F_MMAPABLE);
                 let inner = access(inner, NAME, "create a table for")?;
-                let filled = batch::write_array(inner.map().fd().as_fd(), entries);
-                access(filled, NAME, "fill a table for")?;
+                access(fill(inner.map().fd().as_fd(), entries), NAME, "fill a table for")?;
                 inners.push(inner);
             }
             let numbers: Vec<u32> = tables.iter().map(|(number, _)| *number).collect();
@@ -63,5 +68,27 @@ impl Tables {
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(()),
             other => access(other, NAME, "remove from"),
         }
+    }
+}
+
+/// Writes the entries of a table that nobody reads yet into its memory, without a system call an entry.
+fn fill(table: BorrowedFd<'_>, entries: &[u32]) -> io::Result<()> {
+    let length = TABLE_ENTRIES as usize * ELEMENT;
+    let protection = libc::PROT_READ | libc::PROT_WRITE;
+    // SAFETY: a new mapping of a file that is open, wherever the kernel puts it.
+    let memory = unsafe {
+        libc::mmap(std::ptr::null_mut(), length, protection, libc::MAP_SHARED, table.as_raw_fd(), 0)
+    };
+    if memory == libc::MAP_FAILED {
+        return Err(io::Error::last_os_error());
+    }
+    for (entry, number) in entries.iter().take(TABLE_ENTRIES as usize).enumerate() {
+        // SAFETY: the element lies within the mapping, which is aligned to a page.
+        unsafe { memory.byte_add(entry * ELEMENT).cast::<u32>().write(*number) };
+    }
+    // SAFETY: the mapping made above, which nothing refers to any more.
+    match unsafe { libc::munmap(memory, length) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
     }
 }

@@ -1,34 +1,38 @@
 //! The data plane as the daemon holds it: what is attached, what is in the maps, and what they should hold.
 
+mod interfaces;
+mod leaving;
+mod orders;
+mod placed;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use lb_common::counters::BackendCounters;
 use lb_common::service::NO_TABLE;
-use lb_common::station::Station;
-use nix::ifaddrs::getifaddrs;
-use nix::net::if_::if_nametoindex;
 use thiserror::Error;
 
-use crate::config::model::{Config, Interface};
+use crate::config::model::Config;
 use crate::dataplane::DataPlane;
-use crate::dataplane::attach::{AttachError, Attached};
+use crate::dataplane::attach::Attached;
+use crate::dataplane::expiry::Timeouts;
 use crate::dataplane::maps::MapAccessError;
-use crate::dataplane::sweep::Census;
-use crate::desired::{Desired, Way};
-use crate::net::next_hop::Unresolved;
-use crate::net::ways::Ways;
+use crate::dataplane::sweep::{Census, Handle};
+use crate::desired::{Desired, Family, Key, Way};
+use crate::net::links::Links;
+use crate::net::next_hop::Found;
+use crate::net::way::Unresolved;
 use crate::reconcile::apply::{self, KnownTables};
 use crate::reconcile::plan::{self, Actual, Circumstances, Plan, PlanError, Step, TableCache};
 use crate::status::Traffic;
+use leaving::Leaving;
+use orders::Standing;
+use placed::Placed;
 
 /// How long connections that were opening when a pool changed are given to show their next packet: a SYN is repeated
 /// for about a minute (RFC 9293 section 3.8.3).
 const SETTLING: Duration = Duration::from_secs(60);
-/// Censuses in a row that find no flow of a draining backend before its number is free: the first may have begun before
-/// the last flow was stored.
-const QUIET_CENSUSES: u8 = 2;
 
 #[derive(Debug, Error)]
 pub enum ReconcileError {
@@ -49,18 +53,25 @@ pub(super) struct Forwarding {
     /// What backends that have left had counted, by number of their service.
     pub(super) retired: BTreeMap<u32, BackendCounters>,
     /// Names of services by number, of those that were removed while backends of theirs drain too.
-    pub(super) names: BTreeMap<u32, String>,
+    pub(super) names: BTreeMap<u32, Key>,
     pub(super) known: KnownTables,
     cache: TableCache,
     ways: BTreeMap<IpAddr, Way>,
-    quiet: BTreeMap<u32, u8>,
+    /// Empty until they were read.
+    links: Links,
+    orders: Standing,
+    leaving: Leaving,
+    placed: Placed,
     /// When the table of a service changed last.
     turned: BTreeMap<u32, Instant>,
+    /// Time that flows of a backend that leaves have, by number of the service, of those that were removed too.
+    drains: BTreeMap<u32, Option<Duration>>,
 }
 
 impl Forwarding {
-    pub(super) fn new(plane: DataPlane) -> Self {
+    pub(super) fn new(plane: DataPlane, sweep: Option<Handle>, timeouts: Timeouts) -> Self {
         Self {
+            orders: Standing::new(sweep, timeouts),
             plane,
             attached: BTreeMap::new(),
             actual: Actual::default(),
@@ -73,8 +84,11 @@ impl Forwarding {
             known: KnownTables::default(),
             cache: TableCache::default(),
             ways: BTreeMap::new(),
-            quiet: BTreeMap::new(),
+            links: Links::default(),
+            leaving: Leaving::default(),
+            placed: Placed::default(),
             turned: BTreeMap::new(),
+            drains: BTreeMap::new(),
         }
     }
 
@@ -93,31 +107,48 @@ impl Forwarding {
         // Before they are carried out: a step that fails leaves the ones before it done.
         for step in &plan.steps {
             tracing::debug!(?step, "to apply");
-            if let Step::WriteService(_, value) = step
-                && value.previous != NO_TABLE
+            if let Step::WriteService(number, record) = step
+                && record.previous != NO_TABLE
+                && plan.turned.contains(number)
             {
-                self.turned.insert(value.service, now);
+                self.turned.insert(*number, now);
             }
+        }
+        if !plan.steps.is_empty() {
+            self.orders.renew();
         }
         apply::apply(&mut self.plane, &mut self.known, &plan.steps)?;
         if !plan.steps.is_empty() {
             self.actual = apply::read(&mut self.plane, &mut self.known)?;
         }
-        self.quiet.retain(|number, _| plan.draining.contains(number));
-        self.take(plan)?;
-        let wanted = desired.services.values().flat_map(|service| service.backends.keys());
-        let wanted = self.with_draining(wanted.map(SocketAddr::ip));
+        let drains = desired.services.iter();
+        self.drains
+            .extend(drains.filter_map(|(key, service)| Some((*plan.services.get(key)?, service.drain))));
+        self.take(plan, now)?;
+        let wanted = desired.services.values().flat_map(|service| &service.backends);
+        let wanted = self.with_draining(wanted.map(|backend| backend.address.ip()));
         self.ways.retain(|destination, _| wanted.contains(destination));
+        self.orders.give(&self.actual, &self.placed);
         Ok(())
     }
 
+    pub(super) fn set_timeouts(&mut self, timeouts: Timeouts) {
+        self.orders.set_timeouts(timeouts);
+    }
+
     /// Takes the numbers of a plan that is carried out, and forgets services that nothing carries any more.
-    fn take(&mut self, plan: Plan) -> Result<(), MapAccessError> {
+    fn take(&mut self, plan: Plan, now: Instant) -> Result<(), MapAccessError> {
         let carried = self.actual.backends.values().map(|backend| backend.service);
         let carried: BTreeSet<u32> = carried.chain(plan.services.values().copied()).collect();
         self.names.retain(|number, _| carried.contains(number));
-        self.names.extend(plan.services.iter().map(|(name, number)| (*number, name.clone())));
+        self.names.extend(plan.services.iter().map(|(key, number)| (*number, key.clone())));
         self.turned.retain(|number, _| carried.contains(number));
+        self.drains.retain(|number, _| carried.contains(number));
+        self.placed.follow(&plan.turned, &plan.services.values().copied().collect());
+        let service = |backend: u32| self.actual.backends.get(&backend).map(|backend| backend.service);
+        let time =
+            |backend| service(backend).and_then(|service| self.drains.get(&service).copied().flatten());
+        self.leaving.follow(&plan.draining, time, now);
         if !plan.steps.is_empty() || self.plan.services != plan.services {
             self.retired = self.plane.retired.read()?;
             for (number, _) in self.retired.extract_if(.., |number, _| !carried.contains(number)) {
@@ -132,29 +163,30 @@ impl Forwarding {
     ///
     /// # Errors
     /// A map can't be read, or is too small.
-    pub(super) fn try_plan(&mut self, desired: &Desired) -> Result<(), ReconcileError> {
+    pub(super) fn try_plan(&mut self, desired: &Desired, now: Instant) -> Result<(), ReconcileError> {
         let actual = apply::read(&mut self.plane, &mut self.known)?;
         let mut plan = plan::check(desired, &actual)?;
         if self.plan == Plan::default() {
             // The maps may stay as an earlier daemon left them until the checks have spoken: the status tells of them.
             plan.backends.retain(|_, number| actual.backends.contains_key(number));
             self.actual = actual;
-            self.take(plan)?;
+            self.take(plan, now)?;
         }
         Ok(())
     }
 
     /// A service that an earlier daemon was turning starts its time anew.
     fn circumstances(&mut self, now: Instant) -> Circumstances {
-        for value in self.actual.services.values().filter(|value| value.previous != NO_TABLE) {
-            self.turned.entry(value.service).or_insert(now);
+        for (number, _) in self.actual.services.iter().filter(|(_, record)| record.previous != NO_TABLE) {
+            self.turned.entry(*number).or_insert(now);
         }
         let settled = |(_, at): &(&u32, &Instant)| now.duration_since(**at) >= SETTLING;
-        let unused = self.quiet.iter().filter(|(_, censuses)| **censuses >= QUIET_CENSUSES);
         Circumstances {
             ways: self.ways.clone(),
-            unused: unused.map(|(number, _)| *number).collect(),
+            unused: self.leaving.unused(),
+            overdue: self.leaving.overdue(now),
             settled: self.turned.iter().filter(settled).map(|(number, _)| *number).collect(),
+            placed: self.placed.all(),
         }
     }
 
@@ -164,23 +196,36 @@ impl Forwarding {
 
     /// Flows of a draining backend; `None` until they are known to have been counted since it left.
     pub(super) fn flows_left(&self, backend: u32) -> Option<u64> {
-        counted(self.quiet.get(&backend).copied(), self.census.all.get(&backend).copied().unwrap_or(0))
+        self.leaving.flows_left(backend, self.census.all.get(&backend).copied().unwrap_or(0))
+    }
+
+    /// When a backend left, and whether its flows have had their time.
+    pub(super) fn left(&self, backend: u32, now: Instant) -> Option<(Instant, bool)> {
+        Some((self.leaving.since(backend)?, self.leaving.is_overdue(backend, now)))
     }
 
     pub(super) fn handle_census(&mut self, census: Census) {
-        for number in &self.plan.draining {
-            let censuses = self.quiet.entry(*number).or_default();
-            *censuses = if census.all.contains_key(number) { 0 } else { censuses.saturating_add(1) };
+        self.leaving.count(&census.all);
+        if let Some(misplaced) = &census.misplaced {
+            self.placed.count(misplaced);
+        }
+        for number in self.actual.backends.keys() {
+            let active = census.active.get(number).copied().unwrap_or(0);
+            self.plane.loads.settle(*number, u32::try_from(active).unwrap_or(u32::MAX));
         }
         self.expired += census.expired;
         self.census = census;
     }
 
     /// Whether a way changed. One that is lost is kept: health checks tell whether it still leads anywhere.
-    pub(super) fn handle_ways(&mut self, found: Ways) -> bool {
+    pub(super) fn handle_ways(&mut self, found: Found) -> bool {
+        if self.links != found.links {
+            self.links = found.links;
+            self.refresh_stations();
+        }
         let mut changed = false;
         self.unresolved.clear();
-        for (destination, way) in found {
+        for (destination, way) in found.ways {
             match way {
                 Ok(way) => changed |= self.ways.insert(destination, way) != Some(way),
                 Err(reason) => {
@@ -193,7 +238,7 @@ impl Forwarding {
 
     /// Addresses of all backends, those that are draining included.
     pub(super) fn destinations(&self, config: &Config) -> BTreeSet<IpAddr> {
-        let wanted = config.services.iter().flat_map(|s| &s.backends).map(|backend| backend.address.ip());
+        let wanted = config.services.iter().flat_map(|s| &s.backends).map(|backend| backend.address);
         self.with_draining(wanted)
     }
 
@@ -202,101 +247,19 @@ impl Forwarding {
         wanted.chain(draining.map(|backend| IpAddr::from(backend.address))).collect()
     }
 
-    /// Attaches to every interface of the list; the first refusal leaves the rest as it was.
-    ///
-    /// # Errors
-    /// What the kernel refused.
-    pub(super) fn attach(&mut self, interfaces: &[Interface]) -> Result<(), AttachError> {
-        for interface in interfaces {
-            let attached = self.attach_to(interface)?;
-            self.attached.insert(interface.name.clone(), Ok(attached));
-        }
-        Ok(())
-    }
-
-    fn attach_to(&mut self, interface: &Interface) -> Result<Attached, AttachError> {
-        let earlier = self.attached.get(&interface.name).and_then(|attached| attached.as_ref().ok());
-        self.plane.attach("evenkeel", interface, earlier)
-    }
-
-    /// Lets go of interfaces that are not on the list, and lets packets leave by those that are and have the program.
-    ///
-    /// # Errors
-    /// A map can't be read or written.
-    pub(super) fn keep_only(&mut self, interfaces: &[Interface]) -> Result<(), MapAccessError> {
-        self.attached.retain(|name, _| interfaces.iter().any(|interface| interface.name == *name));
-        let listed = interfaces.iter().filter_map(|interface| if_nametoindex(interface.name.as_str()).ok());
-        if let Err(error) = self.plane.detach_others(&listed.collect()) {
-            tracing::warn!("cannot detach from an interface that is no longer listed: {error}");
-        }
-        let indexes = self.indexes();
-        self.plane.interfaces.set(&indexes)?;
-        self.follow_stations(&indexes)
-    }
-
-    fn indexes(&self) -> BTreeSet<u32> {
-        self.attached.values().filter_map(|attached| Some(attached.as_ref().ok()?.ifindex)).collect()
-    }
-
-    /// Tells the program the MAC addresses of its interfaces; they may change while they are up.
-    fn follow_stations(&mut self, indexes: &BTreeSet<u32>) -> Result<(), MapAccessError> {
-        let Ok(addresses) = getifaddrs() else {
-            return Ok(());
-        };
-        let stations = addresses.filter_map(|interface| {
-            let link = interface.address?;
-            let link = link.as_link_addr()?;
-            let ifindex = u32::try_from(link.ifindex()).ok().filter(|index| indexes.contains(index))?;
-            Some(Station { ifindex, address: link.addr()?, zero: 0 })
-        });
-        self.plane.stations.set(&stations.collect())
-    }
-
-    /// Attaches again where the program is no longer attached: to interfaces that were made again, and where somebody
-    /// removed the link. Puts back what somebody changed in the maps of interfaces.
-    pub(super) fn follow_interfaces(&mut self, interfaces: &[Interface]) {
-        for interface in interfaces {
-            let attached = self.attach_to(interface).map_err(|error| error.to_string());
-            match (&attached, self.attached.get(&interface.name)) {
-                (Ok(attached), Some(Ok(_))) if attached.adopted => {}
-                (Ok(_), _) => tracing::warn!("attached to {} again", interface.name),
-                (Err(error), Some(Err(known))) if known == error => {}
-                (Err(error), _) => tracing::warn!("not attached to {}: {error}", interface.name),
-            }
-            self.attached.insert(interface.name.clone(), attached);
-        }
-        if let Err(error) = self.keep_only(interfaces) {
-            tracing::warn!("{error}");
-        }
-    }
-
     /// Number of a backend of the configuration.
-    pub(super) fn number(&self, service: &str, backend: SocketAddr) -> Option<u32> {
-        self.plan.backends.get(&(service.to_owned(), backend)).copied()
+    pub(super) fn number(&self, service: &str, family: Family, backend: SocketAddr) -> Option<u32> {
+        let key = Key { name: service.to_owned(), family };
+        self.plan.backends.get(&(key, backend)).copied()
     }
 }
 
 pub(super) const fn traffic(counters: BackendCounters) -> Traffic {
-    Traffic { packets: counters.packets, bytes: counters.bytes, new_flows: counters.new_flows }
-}
-
-/// What the last census found, `censuses` being those in a row since the backend left that found none: a count of none
-/// may have begun before.
-fn counted(censuses: Option<u8>, flows: u64) -> Option<u64> {
-    let censuses = censuses?;
-    (flows > 0 || censuses >= QUIET_CENSUSES).then_some(flows)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn flows_left_are_told_only_once_they_were_counted_since_the_backend_left() {
-        assert_eq!(counted(None, 0), None);
-        assert_eq!(counted(None, 21), None);
-        assert_eq!(counted(Some(0), 21), Some(21));
-        assert_eq!(counted(Some(1), 0), None);
-        assert_eq!(counted(Some(2), 0), Some(0));
+    Traffic {
+        packets: counters.packets,
+        bytes: counters.bytes,
+        reply_packets: counters.reply_packets,
+        reply_bytes: counters.reply_bytes,
+        new_flows: counters.new_flows,
     }
 }

@@ -1,16 +1,21 @@
+mod placed;
+mod records;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
+use lb_common::addr::Addr;
 use lb_common::backend::{NextHop, RESOLVED, SERVING};
 use lb_common::limits::TABLES;
-use lb_common::service::{Method, NO_TABLE, ServiceKey, ServiceValue};
+use lb_common::service::{self, Method, NO_TABLE};
 use proptest::prelude::*;
 
 use super::plan::{Actual, Circumstances, Plan, Step, TableCache, check, plan};
-use crate::config::model::Protocol;
-use crate::desired::{self, Desired, Way, listener};
+use crate::config::model::Ports;
+use crate::desired::{self, Desired, Family, Key, Listen, Listener, Way, identity};
+use crate::sched::Kind;
 
-/// Maps that do what steps say, as the kernel would.
+/// Maps that do what steps say, as the kernel would. What a step refers to has to be there.
 fn carry_out(actual: &mut Actual, steps: &[Step]) {
     for step in steps {
         match step {
@@ -23,13 +28,61 @@ fn carry_out(actual: &mut Actual, steps: &[Step]) {
                 actual.backends.insert(*number, *record);
             }
             Step::WriteTable(number, entries) => {
+                assert!(entries.iter().all(|backend| actual.backends.contains_key(backend)));
                 actual.tables.insert(*number, entries.clone());
             }
-            Step::WriteService(key, value) => {
-                actual.services.insert(*key, *value);
+            Step::WriteMembers(number, members) => {
+                actual.members.insert(*number, *members);
             }
-            Step::RemoveService(key) => {
-                actual.services.remove(key);
+            Step::WritePool(number, pool) => {
+                actual.pools.insert(*number, *pool);
+            }
+            Step::WriteSource(service, prefix, word) => {
+                actual.sources.insert((*service, *prefix), *word);
+            }
+            Step::WriteServerId(id, backend) => {
+                assert!(actual.backends.contains_key(backend));
+                actual.quic.insert(*id, *backend);
+            }
+            Step::WriteService(number, record) => {
+                assert!(record.table == NO_TABLE || actual.tables.contains_key(&record.table));
+                actual.services.insert(*number, *record);
+            }
+            Step::WriteRanges(number, ranges) => {
+                actual.ranges.insert(*number, *ranges);
+            }
+            Step::WriteListener(key, number) => {
+                let there = if key.port == 0 { actual.ranges.contains_key(number) } else { true };
+                assert!(there && (key.port == 0 || actual.services.contains_key(number)));
+                actual.listeners.insert(*key, *number);
+            }
+            Step::WriteAddress(address) => {
+                actual.addresses.insert(*address);
+            }
+            Step::RemoveAddress(address) => {
+                actual.addresses.remove(address);
+            }
+            Step::RemoveListener(key) => {
+                actual.listeners.remove(key);
+            }
+            Step::RemoveService(number) => {
+                assert!(!actual.listeners.iter().any(|(key, n)| key.port != 0 && n == number));
+                actual.services.remove(number);
+            }
+            Step::RemoveServerId(id) => {
+                actual.quic.remove(id);
+            }
+            Step::RemoveSource(service, prefix) => {
+                actual.sources.remove(&(*service, *prefix));
+            }
+            Step::RemovePool(number) => {
+                actual.pools.remove(number);
+            }
+            Step::RemoveMembers(number) => {
+                actual.members.remove(number);
+            }
+            Step::RemoveRanges(number) => {
+                actual.ranges.remove(number);
             }
             Step::RemoveTable(number) => {
                 actual.tables.remove(number);
@@ -47,7 +100,8 @@ struct World {
 impl World {
     fn new() -> Self {
         let way = |last: u8| {
-            let next_hop = NextHop { destination: [2, 0, 0, 0, 0, last], source: [2; 6], ifindex: 3 };
+            let next_hop =
+                NextHop { destination: [2, 0, 0, 0, 0, last], source: [2; 6], ifindex: 3, tags: 0 };
             let way = Way { next_hop, mtu: 1500, source: IpAddr::from([10, 0, 0, 1]) };
             (IpAddr::from([10, 0, 0, last]), way)
         };
@@ -61,35 +115,64 @@ impl World {
         plan
     }
 
-    fn value(&self, port: u16) -> ServiceValue {
-        self.actual.services[&key(port)]
+    fn number(&self, port: u16) -> u32 {
+        self.actual.listeners[&listener(port)]
+    }
+
+    fn record(&self, port: u16) -> service::Service {
+        self.actual.services[&self.number(port)]
     }
 }
 
-fn key(port: u16) -> ServiceKey {
-    listener(SocketAddr::from(([203, 0, 113, 10], port)), Protocol::Tcp)
+fn address() -> Addr {
+    Addr::from(IpAddr::from([203, 0, 113, 10]))
+}
+
+fn listener(port: u16) -> Listener {
+    Listener { address: address(), protocol: 6, port }
+}
+
+fn listen(ports: Ports) -> Listen {
+    Listen { address: address(), protocol: 6, ports }
 }
 
 fn backend(last: u8) -> SocketAddr {
     SocketAddr::from(([10, 0, 0, last], 8080))
 }
 
+fn key(name: &str) -> Key {
+    Key { name: name.to_owned(), family: Family::V4 }
+}
+
+fn member(last: u8, weight: u16, serving: bool) -> desired::Backend {
+    let address = backend(last);
+    let identity = identity("web", Family::V4, 6, address);
+    desired::Backend { address, weight, serving, identity, high: 0, low: 0, outer: None }
+}
+
 fn service(ports: &[u16], backends: &[(u8, u16, bool)]) -> desired::Service {
     desired::Service {
+        listens: ports.iter().map(|port| listen(Ports::one(*port))).collect(),
+        record: service::Service {
+            table: NO_TABLE,
+            previous: NO_TABLE,
+            method: Method::Nat as u8,
+            ..service::Service::default()
+        },
+        kind: Kind::Consistent,
+        members: 0,
+        always_moved: false,
         keep_table: false,
-        method: Method::Nat,
-        listeners: ports.iter().map(|port| key(*port)).collect(),
-        backends: backends
-            .iter()
-            .map(|(last, weight, serving)| {
-                (backend(*last), desired::Backend { weight: *weight, serving: *serving })
-            })
-            .collect(),
+        pool: None,
+        sources: BTreeMap::new(),
+        quic: BTreeMap::new(),
+        drain: None,
+        backends: backends.iter().map(|(last, weight, serving)| member(*last, *weight, *serving)).collect(),
     }
 }
 
 fn one(service: desired::Service) -> Desired {
-    Desired { services: BTreeMap::from([("web".to_owned(), service)]) }
+    Desired { services: BTreeMap::from([(key("web"), service)]) }
 }
 
 #[test]
@@ -104,10 +187,12 @@ fn a_new_service_gets_backends_before_its_table_and_its_table_before_its_listene
             Step::WriteBackend(..) => "backend",
             Step::WriteTable(..) => "table",
             Step::WriteService(..) => "service",
-            Step::RemoveService(_) | Step::RemoveTable(_) | Step::FreeBackend { .. } => "remove",
+            Step::WriteListener(..) => "listener",
+            Step::WriteAddress(_) => "address",
+            _ => "other",
         })
         .collect();
-    assert_eq!(order, ["clear", "backend", "clear", "backend", "table", "service"]);
+    assert_eq!(order, ["clear", "backend", "clear", "backend", "table", "service", "listener", "address"]);
     assert!(world.actual.backends.values().all(|backend| backend.flags == SERVING | RESOLVED));
 }
 
@@ -115,13 +200,13 @@ fn a_new_service_gets_backends_before_its_table_and_its_table_before_its_listene
 fn a_backend_that_leaves_keeps_its_number_and_flows_until_it_has_none() {
     let mut world = World::new();
     let before = world.reconcile(&one(service(&[80], &[(1, 1, true), (2, 1, true)])));
-    let leaving = before.backends[&("web".to_owned(), backend(1))];
+    let leaving = before.backends[&(key("web"), backend(1))];
     let pool = one(service(&[80], &[(2, 1, true), (3, 1, true)]));
 
     let plan = world.reconcile(&pool);
     assert!(plan.draining.contains(&leaving));
     assert_eq!(world.actual.backends[&leaving].flags, SERVING | RESOLVED);
-    assert!(!world.actual.tables[&world.value(80).table].contains(&leaving));
+    assert!(!world.actual.tables[&world.record(80).table].contains(&leaving));
 
     world.circumstances.unused.insert(leaving);
     let plan = world.reconcile(&pool);
@@ -133,17 +218,17 @@ fn a_backend_that_leaves_keeps_its_number_and_flows_until_it_has_none() {
 fn the_previous_table_stays_until_the_change_has_settled() {
     let mut world = World::new();
     world.reconcile(&one(service(&[80], &[(1, 1, true), (2, 1, true)])));
-    let old = world.value(80).table;
+    let old = world.record(80).table;
     let pool = one(service(&[80], &[(1, 1, true), (2, 1, true), (3, 1, true)]));
 
     let plan = world.reconcile(&pool);
-    let value = world.value(80);
+    let value = world.record(80);
     assert_eq!(value.previous, old);
     assert!(world.actual.tables.contains_key(&old));
 
-    world.circumstances.settled.insert(plan.services["web"]);
+    world.circumstances.settled.insert(plan.services[&key("web")]);
     world.reconcile(&pool);
-    assert_eq!(world.value(80), ServiceValue { previous: NO_TABLE, ..value });
+    assert_eq!(world.record(80), service::Service { previous: NO_TABLE, ..value });
     assert!(!world.actual.tables.contains_key(&old));
 }
 
@@ -152,7 +237,7 @@ fn a_backend_down_serves_no_more_and_comes_back_under_its_number() {
     let mut world = World::new();
     let up = one(service(&[80], &[(1, 1, true), (2, 1, true)]));
     let before = world.reconcile(&up);
-    let number = before.backends[&("web".to_owned(), backend(1))];
+    let number = before.backends[&(key("web"), backend(1))];
     world.reconcile(&one(service(&[80], &[(1, 0, false), (2, 1, true)])));
     assert_eq!(world.actual.backends[&number].flags & SERVING, 0);
     assert_eq!(world.reconcile(&up).backends, before.backends);
@@ -164,21 +249,22 @@ fn a_service_that_is_not_known_yet_keeps_the_table_of_an_earlier_daemon_and_othe
     let mut world = World::new();
     let whole = service(&[80], &[(1, 1, true), (2, 1, true)]);
     world.reconcile(&one(whole.clone()));
-    let before = world.value(80);
+    let before = world.record(80);
     world.cache = TableCache::default();
     let unknown = desired::Service { keep_table: true, ..service(&[80], &[(1, 1, true), (2, 0, true)]) };
     let other = desired::Service { keep_table: true, ..service(&[90], &[(3, 1, true)]) };
-    let services = [("web", unknown), ("api", other)].map(|(name, service)| (name.to_owned(), service));
+    let services = [("web", unknown), ("api", other)].map(|(name, service)| (key(name), service));
     world.reconcile(&Desired { services: services.into() });
-    assert_eq!(world.value(80), before);
-    assert_ne!(world.value(90).table, NO_TABLE);
+    assert_eq!(world.record(80), before);
+    assert!(world.actual.backends.values().all(|backend| backend.weight == 1));
+    assert_ne!(world.record(90).table, NO_TABLE);
 }
 
 #[test]
 fn a_table_without_room_beside_the_old_one_takes_its_place() {
     let mut world = World::new();
     world.reconcile(&one(service(&[80], &[(1, 1, true)])));
-    let old = world.value(80).table;
+    let old = world.record(80).table;
     for number in 0..TABLES {
         world.actual.tables.entry(number).or_insert_with(|| [].into());
     }
@@ -186,14 +272,14 @@ fn a_table_without_room_beside_the_old_one_takes_its_place() {
     let steps = plan(&desired, &world.actual, &world.circumstances, &mut world.cache).unwrap().steps;
     assert!(steps.iter().any(|step| matches!(step, Step::WriteTable(number, _) if *number == old)));
     carry_out(&mut world.actual, &steps);
-    assert_eq!((world.value(80).table, world.value(80).previous), (old, NO_TABLE));
+    assert_eq!((world.record(80).table, world.record(80).previous), (old, NO_TABLE));
 }
 
 #[test]
 fn a_pool_without_anybody_has_no_table() {
     let mut world = World::new();
     world.reconcile(&one(service(&[80], &[(1, 0, true)])));
-    assert_eq!(world.value(80).table, NO_TABLE);
+    assert_eq!(world.record(80).table, NO_TABLE);
 }
 
 #[test]
@@ -201,9 +287,9 @@ fn a_service_renamed_keeps_its_number_and_its_backends_theirs() {
     let mut world = World::new();
     let pool = service(&[80, 443], &[(1, 1, true)]);
     let before = world.reconcile(&one(pool.clone()));
-    let renamed = Desired { services: BTreeMap::from([("www".to_owned(), pool)]) };
+    let renamed = Desired { services: BTreeMap::from([(key("www"), pool)]) };
     let after = world.reconcile(&renamed);
-    assert_eq!(before.services["web"], after.services["www"]);
+    assert_eq!(before.services[&key("web")], after.services[&key("www")]);
     assert_eq!(after.steps, []);
 }
 
@@ -213,11 +299,11 @@ fn what_somebody_removed_from_the_maps_is_put_back() {
     let pool = one(service(&[80, 443], &[(1, 1, true), (2, 3, true)]));
     world.reconcile(&pool);
     let whole = world.actual.clone();
-    world.actual.services.remove(&key(80));
+    world.actual.listeners.remove(&listener(80));
     world.actual.tables.clear();
     world.reconcile(&pool);
-    assert_eq!(world.actual.services.len(), whole.services.len());
-    assert_eq!(world.actual.tables[&world.value(80).table], whole.tables[&world.value(443).table]);
+    assert_eq!(world.actual.listeners, whole.listeners);
+    assert_eq!(world.actual.tables[&world.record(80).table], whole.tables[&world.record(443).table]);
 }
 
 #[test]
@@ -242,7 +328,7 @@ fn pools() -> impl Strategy<Value = Desired> {
     };
     (prop::option::of(service_of(80)), prop::option::of(service_of(90))).prop_map(|(web, api)| {
         let services = [("web", web), ("api", api)];
-        let services = services.into_iter().filter_map(|(name, service)| Some((name.to_owned(), service?)));
+        let services = services.into_iter().filter_map(|(name, service)| Some((key(name), service?)));
         Desired { services: services.collect() }
     })
 }
@@ -260,9 +346,9 @@ proptest! {
             let again = world.reconcile(desired);
             prop_assert_eq!(&again.steps, &vec![]);
             prop_assert_eq!(&again.backends, &numbers);
-            for (key, value) in &world.actual.services {
-                let wanted = desired.services.values().find(|s| s.listeners.contains(key));
-                let takes_flows = wanted.unwrap().backends.values().any(|b| b.weight > 0);
+            for (key, number) in &again.services {
+                let takes_flows = desired.services[key].backends.iter().any(|b| b.weight > 0);
+                let value = &world.actual.services[number];
                 prop_assert_eq!(value.table != NO_TABLE, takes_flows);
                 for table in [value.table, value.previous] {
                     prop_assert!(table == NO_TABLE || world.actual.tables.contains_key(&table));

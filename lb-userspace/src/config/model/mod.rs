@@ -2,9 +2,18 @@
 //!
 //! Only [`super::parse`] makes one, so nothing downstream checks again.
 
-use std::collections::BTreeSet;
+mod backend;
+mod service;
+
+use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+pub use backend::{Admin, Backend, Check, CheckKind, ConnectionLimit};
+pub use service::{
+    Encapsulation, Forward, ForwardingMethod, FullNat, Limits, Listen, OnDown, Persistence, Ports, Protocol,
+    Quic, Rate, Scheduler, Service, Tunnel, TunnelSource,
+};
 
 /// Everything one node does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -15,6 +24,7 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     pub metrics: Option<Metrics>,
     pub vrrp: Vec<Instance>,
+    pub flows: Flows,
     pub services: Vec<Service>,
 }
 
@@ -97,75 +107,53 @@ pub struct Prefix {
     pub length: u8,
 }
 
-impl std::fmt::Display for Prefix {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}/{}", self.address, self.length)
     }
 }
 
-/// What clients connect to, and how it is forwarded.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Service {
-    pub name: String,
-    pub listen: BTreeSet<SocketAddr>,
-    pub protocol: Protocol,
-    pub forward: ForwardingMethod,
-    pub scheduler: Scheduler,
-    /// `None`: backends are taken to be up.
-    pub check: Option<Check>,
-    pub backends: Vec<Backend>,
+/// What the tables of flows hold, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Flows {
+    /// Entries of the table of IPv4 flows, 1,024 to 16,777,216.
+    pub ipv4: u32,
+    /// Entries of the table of IPv6 flows, 1,024 to 16,777,216.
+    pub ipv6: u32,
+    pub timeouts: Timeouts,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub enum Protocol {
-    #[default]
-    Tcp,
-    Udp,
+impl Default for Flows {
+    fn default() -> Self {
+        Self { ipv4: 1 << 20, ipv6: 1 << 18, timeouts: Timeouts::default() }
+    }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum ForwardingMethod {
-    /// Destination rewritten; replies come back through the node.
-    Nat,
-    /// IPIP; replies go straight to the client.
-    Tunnel,
-    /// Only the MAC address rewritten (LVS-DR); replies go straight to the client.
-    Direct,
+/// How long a flow is kept after its last packet, by what that packet left it in; each 1 s to 7 days.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    pub established: Duration,
+    pub fin_wait: Duration,
+    pub close_wait: Duration,
+    pub time_wait: Duration,
+    /// After a RST.
+    pub close: Duration,
+    /// Between the SYN and the handshake's end.
+    pub syn_recv: Duration,
+    pub udp: Duration,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Scheduler {
-    /// Consistent hash of the 5-tuple, the same on both nodes of a pair.
-    #[default]
-    Maglev,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Backend {
-    /// Port 0 does not occur: with `tunnel` and `direct` it is the port of the service.
-    pub address: SocketAddr,
-    /// Share of new flows relative to the other backends; 0 takes no new flow.
-    pub weight: u16,
-}
-
-/// How a backend is found to be up or down.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Check {
-    pub kind: CheckKind,
-    /// From the start of one probe to the start of the next.
-    pub every: Duration,
-    /// For the whole probe, not for each of its steps.
-    pub timeout: Duration,
-    /// Successes in a row that bring a backend up.
-    pub rise: u32,
-    /// Failures in a row that take it down.
-    pub fall: u32,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum CheckKind {
-    /// The connection is accepted.
-    Tcp,
-    /// `GET path` is answered with `status`.
-    Http { path: String, status: u16, host: Option<String> },
+/// Those of IPVS: `tcp_timeouts` and `udp_timeouts` in the kernel's `net/netfilter/ipvs/ip_vs_proto_{tcp,udp}.c`.
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            established: Duration::from_secs(15 * 60),
+            fin_wait: Duration::from_secs(2 * 60),
+            close_wait: Duration::from_secs(60),
+            time_wait: Duration::from_secs(2 * 60),
+            close: Duration::from_secs(10),
+            syn_recv: Duration::from_secs(60),
+            udp: Duration::from_secs(5 * 60),
+        }
+    }
 }

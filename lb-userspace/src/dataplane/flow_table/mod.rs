@@ -1,0 +1,209 @@
+//! The flow tables as user space sees them: the same memory that the XDP program works on. See [`lb_common::flow`] for
+//! who writes what.
+//!
+//! ```text
+//! program:   free ──claim──► claimed ──publish──► live ──kill──► dead
+//! here:        ▲    same        │        same        │    same     │
+//!              └────────────────┴──── free, after a grace period ──┘
+//! ```
+//!
+//! Who reads a slot looks at its state first, and at the rest only if it is live. What a program found live it may use
+//! until it ends: a dead slot becomes free only after every program that was running when it died has ended
+//! ([`grace`]). One thread frees slots, and it alone reads them here, so it needs no such care with itself.
+
+pub mod flow;
+pub mod grace;
+pub mod hops;
+pub mod load;
+mod memory;
+pub mod pairs;
+pub mod pool;
+mod slot;
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::io;
+use std::marker::PhantomData;
+use std::os::fd::BorrowedFd;
+use std::sync::atomic::AtomicU32;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+
+use lb_common::addr::Address;
+use lb_common::flow::{CLAIMED, FlowKey, LIVE, Set, Slot, UDP, WAYS, home, prefers_second, sets};
+use lb_common::hash::slot_hash;
+use thiserror::Error;
+
+use memory::Memory;
+use slot::Layout;
+pub use slot::key;
+
+/// Both sets that the key may be in have no free slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the flow table has no room for this flow")]
+pub struct Full;
+
+/// The flow table of one family.
+pub struct FlowTable<A> {
+    memory: Memory,
+    /// Number of sets.
+    sets: u32,
+    seed: u64,
+    family: PhantomData<fn() -> A>,
+}
+
+impl<A: Address> FlowTable<A> {
+    /// Maps the memory of a map of `sets` sets. `seed` is that of the program.
+    ///
+    /// # Errors
+    /// The kernel refused.
+    pub fn map(map: BorrowedFd<'_>, sets: u32, seed: u64) -> io::Result<Self> {
+        let memory = Memory::map(map, sets as usize * size_of::<Set<A>>())?;
+        Ok(Self { memory, sets, seed, family: PhantomData })
+    }
+
+    /// Slots there are, free ones included.
+    #[must_use]
+    pub const fn slots(&self) -> u64 {
+        self.sets as u64 * WAYS as u64
+    }
+
+    /// Number of the slot that holds the half of this key.
+    #[must_use]
+    pub fn find(&self, key: &FlowKey<A>) -> Option<u32> {
+        let wanted = LIVE | if key.protocol == slot::PROTOCOL_UDP { UDP } else { 0 };
+        let hash = slot_hash(key, self.seed);
+        sets(hash, self.sets).into_iter().flat_map(|set| ways(set, hash)).find(|number| {
+            let Some(words) = self.words(*number) else {
+                return false;
+            };
+            words[Layout::<A>::STATE].load(Acquire) & (LIVE | UDP) == wanted && slot::holds(words, key)
+        })
+    }
+
+    /// Whether a look for the half in this slot leads to it, and not to another one of the same key.
+    pub(super) fn is_found(&self, number: u32, half: &Slot<A>) -> bool {
+        self.find(&key(half)).is_none_or(|found| found == number)
+    }
+
+    /// The half in a slot, if it is live.
+    #[must_use]
+    pub fn get(&self, number: u32) -> Option<Slot<A>> {
+        self.words(number).and_then(slot::read)
+    }
+
+    /// Stores a half that is live, and returns the number of its slot.
+    ///
+    /// # Errors
+    /// No slot is free for it.
+    pub fn insert(&self, half: &Slot<A>) -> Result<u32, Full> {
+        let hash = slot_hash(&key(half), self.seed);
+        let [first, second] = sets(hash, self.sets);
+        let order = if prefers_second(self.in_use(first), self.in_use(second)) {
+            [second, first]
+        } else {
+            [first, second]
+        };
+        for number in order.into_iter().flat_map(|set| ways(set, hash)) {
+            let Some(words) = self.words(number) else {
+                continue;
+            };
+            let state = &words[Layout::<A>::STATE];
+            if state.load(Relaxed) == 0 && state.compare_exchange(0, CLAIMED, Acquire, Relaxed).is_ok() {
+                slot::fill(words, half);
+                state.swap(half.state, AcqRel);
+                return Ok(number);
+            }
+        }
+        Err(Full)
+    }
+
+    /// Slots of a set that are not free.
+    fn in_use(&self, set: u32) -> u32 {
+        let words = (0..WAYS).filter_map(|way| self.words(set * WAYS + way));
+        words.map(|words| u32::from(words[Layout::<A>::STATE].load(Relaxed) != 0)).sum()
+    }
+
+    /// Takes a half out of use; its slot is to be freed after a grace period. `false`: it was not live.
+    pub fn kill(&self, number: u32) -> bool {
+        self.words(number).is_some_and(|words| words[Layout::<A>::STATE].fetch_and(!LIVE, AcqRel) & LIVE != 0)
+    }
+
+    /// Makes a slot free. It was dead before the last grace period began, and is left alone if it is in use. A free slot is
+    /// all zeros: the program claims one by its state and its ports in one word.
+    pub(super) fn free(&mut self, number: u32) {
+        let Some(words) = self.words(number) else {
+            return;
+        };
+        let state = words[Layout::<A>::STATE].load(Acquire);
+        if is_dead(state) {
+            slot::clear::<A>(words);
+            words[Layout::<A>::STATE].store(0, Release);
+        }
+    }
+
+    /// Makes a slot free that was claimed, and never filled, by somebody who is no more.
+    pub(super) fn free_claimed(&mut self, number: u32) {
+        if let Some(words) = self.words(number)
+            && words[Layout::<A>::STATE].load(Acquire) == CLAIMED
+        {
+            slot::clear::<A>(words);
+            words[Layout::<A>::STATE].store(0, Release);
+        }
+    }
+
+    /// Slots that are not free, in the order of memory.
+    pub(super) fn used(&self) -> impl Iterator<Item = Used<'_, A>> {
+        let slots = self.memory.words().chunks_exact(Layout::<A>::WORDS);
+        (0..).zip(slots).filter_map(|(number, words)| {
+            let state = words[Layout::<A>::STATE].load(Acquire);
+            (state != 0).then_some(Used { number, state, words, family: PhantomData })
+        })
+    }
+
+    /// Halves that are live, in the order of memory.
+    pub fn live(&self) -> impl Iterator<Item = (u32, Slot<A>)> {
+        self.used().filter_map(|used| Some((used.number, slot::read(used.words)?)))
+    }
+
+    /// Has the processor fetch what [`Self::find`] looks at first.
+    pub(super) fn touch(&self, key: &FlowKey<A>) {
+        let hash = slot_hash(key, self.seed);
+        let [first, _] = sets(hash, self.sets);
+        if let Some(words) = self.words(first * WAYS + home(hash)) {
+            memory::prefetch(&words[Layout::<A>::STATE]);
+        }
+    }
+
+    fn words(&self, number: u32) -> Option<&[AtomicU32]> {
+        let first = number as usize * Layout::<A>::WORDS;
+        self.memory.words().get(first..first + Layout::<A>::WORDS)
+    }
+}
+
+/// Numbers of the slots of a set, in the order of search.
+fn ways(set: u32, hash: u64) -> impl Iterator<Item = u32> {
+    (0..WAYS).map(move |step| set * WAYS + (home(hash) ^ step))
+}
+
+/// A slot that is not free.
+pub(super) struct Used<'m, A> {
+    pub(super) number: u32,
+    pub(super) state: u32,
+    words: &'m [AtomicU32],
+    family: PhantomData<A>,
+}
+
+impl<A: Address> Used<'_, A> {
+    pub(super) fn last_seen(&self) -> u32 {
+        self.words[Layout::<A>::LAST_SEEN].load(Relaxed)
+    }
+
+    pub(super) fn place(&self) -> u32 {
+        self.words[Layout::<A>::PLACE].load(Relaxed)
+    }
+}
+
+/// Killed and not yet freed.
+pub(super) const fn is_dead(state: u32) -> bool {
+    state != 0 && state != CLAIMED && state & LIVE == 0
+}

@@ -1,0 +1,128 @@
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::IpAddr;
+
+use lb_common::addr::Addr;
+use lb_common::backend::{Backend, NextHop, RESOLVED, SERVING};
+use lb_common::checksum::outer_sum;
+use lb_common::limits;
+
+use super::{Actual, Circumstances, Plan, PlanError, Step};
+use crate::desired::{self, Desired, Outer, Way};
+
+/// Returns the steps that take backends out of service: they come after the tables, which must not name a backend that
+/// takes no new flow, even for the moment that writing a table takes.
+pub(super) fn plan(
+    desired: &Desired,
+    actual: &Actual,
+    circumstances: &Circumstances,
+    plan: &mut Plan,
+) -> Result<Vec<Step>, PlanError> {
+    let mut closing = Vec::new();
+    let known: BTreeMap<(u32, Addr, u16), u32> = actual
+        .backends
+        .iter()
+        .map(|(number, backend)| ((backend.service, backend.address, backend.port), *number))
+        .collect();
+    let mut free = (0..limits::BACKENDS).filter(|number| !actual.backends.contains_key(number));
+    for (key, service) in &desired.services {
+        let service_number = plan.services[key];
+        for backend in &service.backends {
+            let mut record = record(service_number, backend, &circumstances.ways);
+            let number = match known.get(&(service_number, record.address, record.port)) {
+                Some(number) => *number,
+                None => free.next().ok_or(PlanError::TooManyBackends)?,
+            };
+            match actual.backends.get(&number) {
+                Some(there) => keep(&mut record, there, service.keep_table),
+                None => plan.steps.push(Step::ClearCounters(number)),
+            }
+            let step = Step::WriteBackend(number, record);
+            match actual.backends.get(&number) {
+                Some(there) if *there == record => {}
+                Some(there) if there.flags & !record.flags & SERVING != 0 => closing.push(step),
+                _ => plan.steps.push(step),
+            }
+            plan.backends.insert((key.clone(), backend.address), number);
+        }
+    }
+    plan_draining(actual, circumstances, plan, &mut closing);
+    Ok(closing)
+}
+
+fn plan_draining(actual: &Actual, circumstances: &Circumstances, plan: &mut Plan, closing: &mut Vec<Step>) {
+    let wanted: BTreeSet<u32> = plan.backends.values().copied().collect();
+    for (number, backend) in actual.backends.iter().filter(|(number, _)| !wanted.contains(number)) {
+        if circumstances.unused.contains(number) {
+            continue;
+        }
+        let mut record = Backend { weight: 0, ..*backend };
+        if let Some(way) = circumstances.ways.get(&IpAddr::from(backend.address)) {
+            record.next_hop = way.next_hop;
+            record.mtu = way.mtu;
+            record.flags |= RESOLVED;
+        }
+        if circumstances.overdue.contains(number) {
+            record.flags &= !SERVING;
+        }
+        if record != *backend {
+            closing.push(Step::WriteBackend(*number, record));
+        }
+        plan.draining.insert(*number);
+    }
+}
+
+fn record(service: u32, backend: &desired::Backend, ways: &BTreeMap<IpAddr, Way>) -> Backend {
+    let mut record = Backend {
+        address: Addr::from(backend.address.ip()),
+        port: backend.address.port().to_be(),
+        flags: if backend.serving { SERVING } else { 0 },
+        identity: backend.identity,
+        service,
+        weight: u32::from(backend.weight),
+        high: backend.high,
+        low: backend.low,
+        ..Backend::default()
+    };
+    let way = ways.get(&backend.address.ip());
+    if let Some(way) = way {
+        record.next_hop = way.next_hop;
+        record.mtu = way.mtu;
+        record.flags |= RESOLVED;
+    }
+    if let Some(outer) = &backend.outer {
+        set_outer(&mut record, outer, way);
+    }
+    record
+}
+
+fn set_outer(record: &mut Backend, outer: &Outer, way: Option<&Way>) {
+    record.encapsulation = outer.encapsulation as u8;
+    record.gue_port = outer.gue_port.to_be();
+    let own = way.map(|way| (way.source, 0));
+    if let Some((source, spread)) = outer.source.or(own) {
+        record.tunnel_source = Addr::from(source);
+        record.spread = spread;
+        if record.address.is_v4() {
+            record.outer_sum = outer_sum(record.tunnel_source.v4(), record.address.v4());
+        }
+    }
+}
+
+/// A way that an earlier daemon found is better than none, as is its weight where its table is kept; and the name that
+/// flows know a backend by stays: a service that is renamed loses none.
+fn keep(record: &mut Backend, there: &Backend, keep_table: bool) {
+    if keep_table && record.weight == 0 && record.flags & SERVING != 0 {
+        record.weight = there.weight;
+    }
+    if there.identity != 0 {
+        record.identity = there.identity;
+    }
+    if record.next_hop == NextHop::default() {
+        record.next_hop = there.next_hop;
+        record.mtu = there.mtu;
+        record.flags |= there.flags & RESOLVED;
+        if record.tunnel_source == Addr::default() {
+            (record.tunnel_source, record.outer_sum) = (there.tunnel_source, there.outer_sum);
+        }
+    }
+}
