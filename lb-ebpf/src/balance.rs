@@ -11,11 +11,11 @@ use lb_common::reason::Reason;
 use lb_common::service::Method;
 
 use crate::maps::{backends, counters, flows, hops, load, reasons, scratch, stations};
+use crate::miss::{self, Answer};
 use crate::outcome::Outcome;
 use crate::packet::{
     ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet, Family, Packet, Tcp, at,
 };
-use crate::miss::{self, Answer};
 use crate::{forward, fragment, icmp_error, mss, reset, vlan};
 
 /// Runs one packet through; returns the XDP action and counts the reason.
@@ -138,7 +138,11 @@ fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
         return Outcome::because(Reason::OtherHost);
     }
     // SAFETY: a slot stays readable until this program ends.
-    if unsafe { (*slot).state } & REPLY != 0 { reply_half(ctx, &packet, slot) } else { forward_half(ctx, &packet, slot, tags) }
+    if unsafe { (*slot).state } & REPLY != 0 {
+        reply_half(ctx, &packet, slot)
+    } else {
+        forward_half(ctx, &packet, slot, tags)
+    }
 }
 
 /// What to do with a packet whose flow is not known.
@@ -214,8 +218,7 @@ fn forward_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot
     if backend.flags & SERVING == 0 || backend.identity != other.as_ref()[0] {
         return Outcome::LOST;
     }
-    let way =
-        Way { method: flow::method(state), source: other.as_ref()[1], source_port: flow::port(state) };
+    let way = Way { method: flow::method(state), source: other.as_ref()[1], source_port: flow::port(state) };
     if way.method == Method::NAT || way.method == Method::FULL_NAT {
         follow_return_hop(&packet.key, slot, backend, &return_hop(ctx, packet.ethernet, tags));
     }
@@ -267,8 +270,9 @@ fn reply_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A
             return Outcome::because(Reason::NoWayBack);
         };
         // SAFETY: as above.
-        (address, client, ports) =
-            unsafe { ((*forward).destination, (*forward).source, Ports::from_word((*forward).ports).turned()) };
+        (address, client, ports) = unsafe {
+            ((*forward).destination, (*forward).source, Ports::from_word((*forward).ports).turned())
+        };
     }
     let action = forward::to_client(ctx, packet, address, client, ports, flow::hop(place));
     if action.is_ok() {

@@ -56,7 +56,8 @@ fn largest(answer: Answer) -> u16 {
         return 0;
     }
     // SAFETY: the record is this CPU's own.
-    let service = unsafe { if answer.is_reply() { (*scratch).half.service } else { (*scratch).decision.service } };
+    let service =
+        unsafe { if answer.is_reply() { (*scratch).half.service } else { (*scratch).decision.service } };
     services::get(service).map_or(0, |service| service.mss)
 }
 
@@ -72,8 +73,7 @@ fn in_options(ctx: &XdpContext, tcp: u32, largest: u16) -> Option<()> {
     let [data_offset] = load(ctx, tcp + 12)?;
     let end = tcp + u32::from(data_offset >> 4) * 4;
     let mut at = scratch::forgotten(tcp + size_of::<Tcp>() as u32)?;
-    // There is room for forty options of one byte.
-    for _ in 0..globals::ways() * 5 {
+    for _ in 0..globals::tcp_options() {
         if at + u32::from(OPTION) > end {
             return None;
         }
@@ -102,7 +102,11 @@ fn replace(ctx: &XdpContext, tcp: u32, at: u32, old: [u8; 2], new: [u8; 2]) -> O
     const CHECKSUM: u32 = 16;
     let word = |[first, second]: [u8; 2]| {
         // Behind an odd number of bytes it is spread over two words of the sum.
-        if (at - tcp) & 1 == 0 { u16::from_ne_bytes([first, second]) } else { u16::from_ne_bytes([second, first]) }
+        if (at - tcp) & 1 == 0 {
+            u16::from_ne_bytes([first, second])
+        } else {
+            u16::from_ne_bytes([second, first])
+        }
     };
     let checksum = u16::from_ne_bytes(load(ctx, tcp + CHECKSUM)?);
     let checksum = Update::new(checksum).u16(word(old), word(new)).finish();

@@ -77,7 +77,11 @@ pub(crate) fn check<A: Family>(
     check_hops_left(packet)?;
     if packet.ip_length + overhead > u32::from(backend.mtu) {
         let fits = u32::from(backend.mtu).saturating_sub(overhead);
-        return Err(if too_big::answer(ctx.ctx, fits) { Reason::FragmentationNeeded } else { Reason::TooBig });
+        return Err(if too_big::answer(ctx.ctx, fits) {
+            Reason::FragmentationNeeded
+        } else {
+            Reason::TooBig
+        });
     }
     Ok(())
 }

@@ -71,7 +71,9 @@ fn described<A: Family>(
                 ports
             }
             // A first fragment that leaves part of the transport header to a later one (RFC 1858 section 3).
-            None if chain.more && addresses::contains(piece.key.destination) => return Err(Reason::StrayFragment),
+            None if chain.more && addresses::contains(piece.key.destination) => {
+                return Err(Reason::StrayFragment);
+            }
             None => return Err(Reason::Malformed),
         };
         piece.first.ports = ports;

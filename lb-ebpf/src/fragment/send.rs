@@ -68,7 +68,12 @@ fn packet<A: Family>(ctx: &XdpContext, piece: &Piece) -> Option<Packet<A>> {
 }
 
 #[inline(always)]
-fn to_backend<A: Family>(ctx: &XdpContext, packet: &Packet<A>, whole: bool, answer: Answer) -> Result<u32, Reason> {
+fn to_backend<A: Family>(
+    ctx: &XdpContext,
+    packet: &Packet<A>,
+    whole: bool,
+    answer: Answer,
+) -> Result<u32, Reason> {
     let Some(backend) = backends::get(answer.backend()) else {
         return Err(Reason::Internal);
     };

@@ -364,7 +364,10 @@ fn recall<A: Family>(packet: &Asked<'_, A>, service: &Service, decision: &mut De
     if packet.is_syn() && recall_flow(packet, decision) {
         return;
     }
-    if service.flags & MOVED == 0 && Scheduler::is_hash(service.scheduler) && service.method != Method::FullNat as u8 {
+    if service.flags & MOVED == 0
+        && Scheduler::is_hash(service.scheduler)
+        && service.method != Method::FullNat as u8
+    {
         return;
     }
     let Some(known) = half_open::get(packet.key) else {
@@ -457,7 +460,11 @@ fn half_open_reply<A: Family>(packet: &Asked<'_, A>) -> Answer {
         // SAFETY: a slot stays readable until this program ends.
         && unsafe { (*slot).state } & REPLY != 0
     {
-        return if for_this_host(packet.request) { reply(packet, slot) } else { Answer::because(Reason::OtherHost) };
+        return if for_this_host(packet.request) {
+            reply(packet, slot)
+        } else {
+            Answer::because(Reason::OtherHost)
+        };
     }
     let Some(known) = half_open::get(packet.key) else {
         return Answer::because(Reason::NoService);

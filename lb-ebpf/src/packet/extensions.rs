@@ -6,8 +6,8 @@ use lb_common::addr::{Addr, V4};
 use lb_common::reason::Reason;
 
 use super::{
-    Ethernet, Family, Ipv4, Ipv6, PROTOCOL_DESTINATION_OPTIONS, PROTOCOL_FRAGMENT, PROTOCOL_HOP_BY_HOP, PROTOCOL_ROUTING,
-    at, holds, load,
+    Ethernet, Family, Ipv4, Ipv6, PROTOCOL_DESTINATION_OPTIONS, PROTOCOL_FRAGMENT, PROTOCOL_HOP_BY_HOP,
+    PROTOCOL_ROUTING, at, holds, load,
 };
 use crate::globals;
 
@@ -96,7 +96,7 @@ pub(super) fn ipv6(ctx: &XdpContext) -> Result<Chain<Addr>, Reason> {
         fragment: 0,
         more: false,
     };
-    for _ in 0..globals::ways() - 2 {
+    for _ in 0..globals::extension_headers() {
         if !is_extension(chain.protocol) || chain.fragment != 0 {
             break;
         }

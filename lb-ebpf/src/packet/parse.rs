@@ -81,14 +81,13 @@ pub(super) fn ipv4(ctx: &XdpContext, why: &mut Reason) -> Option<Packet<V4>> {
             ports: Ports::default(),
             protocol: u32::from((*ip).protocol()),
         };
-        transport(ctx, Packet {
-            ethernet,
-            ip,
-            transport: ctx.data() as *mut u8,
-            key,
-            ip_length,
-            tcp_flags: 0,
-        }, size_of::<Ethernet>() + header_length, payload, why)
+        transport(
+            ctx,
+            Packet { ethernet, ip, transport: ctx.data() as *mut u8, key, ip_length, tcp_flags: 0 },
+            size_of::<Ethernet>() + header_length,
+            payload,
+            why,
+        )
     }
 }
 
@@ -110,14 +109,13 @@ pub(super) fn ipv6(ctx: &XdpContext, why: &mut Reason) -> Option<Packet<Addr>> {
             ports: Ports::default(),
             protocol: u32::from((*ip).next_header),
         };
-        transport(ctx, Packet {
-            ethernet,
-            ip,
-            transport: ctx.data() as *mut u8,
-            key,
-            ip_length,
-            tcp_flags: 0,
-        }, size_of::<Ethernet>() + size_of::<Ipv6>(), payload, why)
+        transport(
+            ctx,
+            Packet { ethernet, ip, transport: ctx.data() as *mut u8, key, ip_length, tcp_flags: 0 },
+            size_of::<Ethernet>() + size_of::<Ipv6>(),
+            payload,
+            why,
+        )
     }
 }
 

@@ -3,13 +3,18 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests: what cannot go on has failed")]
 
 mod budget;
+mod datagram;
 mod decap;
+
 mod expiry;
+mod extensions;
 mod fixture;
 mod flows;
+mod fragments;
 mod icmp_error;
 mod malformed;
 mod model;
+mod mss;
 mod nat;
 mod opening;
 mod packet;
@@ -18,3 +23,4 @@ mod redirect;
 mod reload;
 mod tables;
 mod tunnel;
+mod vlan;
