@@ -5,7 +5,9 @@ use lb_common::backend::SERVING;
 use lb_common::hash::{source_hash, table_entry};
 use lb_common::limits::TABLE_ENTRIES;
 use lb_common::reason::Reason;
-use lb_common::service::{CAPPED, ClientKey, FEW, NO_TABLE, Persistent, Scheduler, Service};
+use lb_common::service::{
+    CAPPED, ClientKey, FEW, NO_TABLE, Persistent, Scheduler, Service,
+};
 
 use super::{Asked, is_turning};
 use crate::balance::now;
@@ -25,8 +27,11 @@ pub(super) fn choose<A: Family>(
     service: &Service,
     decision: &mut Decision,
 ) -> Result<(), Reason> {
-    decision.backend =
-        if service.persistence != 0 { persistent(packet.key.source, number, service) } else { NO_BACKEND };
+    decision.backend = if service.persistence != 0 {
+        persistent(packet.key.source, number, service)
+    } else {
+        NO_BACKEND
+    };
     if decision.backend == NO_BACKEND {
         scheduled(packet, number, service, decision);
         if decision.backend == NO_BACKEND {
