@@ -58,6 +58,14 @@ pub fn outer_sum(source: u32, destination: u32) -> u32 {
     u32::from(!checksum(words))
 }
 
+/// As [`fold`], of a sum of less than 65,537 words of 16 bits.
+#[inline(always)]
+#[must_use]
+pub const fn fold_few(sum: u32) -> u16 {
+    let sum = (sum & 0xffff) + (sum >> 16);
+    ((sum & 0xffff) + (sum >> 16)) as u16
+}
+
 /// Folds a sum of words to 16 bits.
 #[inline(always)]
 #[must_use]

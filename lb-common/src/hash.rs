@@ -9,9 +9,18 @@ use crate::limits::TABLE_ENTRIES;
 #[inline(always)]
 #[must_use]
 pub fn flow_hash<A: Address>(key: &FlowKey<A>) -> u64 {
-    let addresses = mix(A::mix(key.source, key.destination, 0));
-    let tail = u64::from(key.protocol) << 32 | u64::from(key.ports.word());
-    mix(addresses ^ tail)
+    let mut x = A::mix(key.source, key.destination, 0);
+    x ^= x >> 29;
+    x = (x ^ tail(key)).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    x ^= x >> 32;
+    x = x.wrapping_mul(0x9e37_79b1_85eb_ca87);
+    x ^ (x >> 32)
+}
+
+/// Ports and protocol.
+#[inline(always)]
+fn tail<A>(key: &FlowKey<A>) -> u64 {
+    u64::from(key.protocol) << 32 | u64::from(key.ports.word())
 }
 
 /// To pick a table entry by the source address alone: all flows of a client, from whatever port, to whatever service address.

@@ -9,6 +9,7 @@ pub mod addr;
 pub mod backend;
 pub mod checksum;
 pub mod counters;
+pub mod decap;
 pub mod flow;
 pub mod hash;
 pub mod limits;

@@ -20,8 +20,8 @@ pub const TABLE_ENTRIES: u32 = 65_537;
 pub const SETS4: u32 = 81_920;
 /// As [`SETS4`], for IPv6 and 262,144 halves.
 pub const SETS6: u32 = 20_480;
-/// Fingerprints of flows that have shown one packet. A power of two.
-pub const SEEN: u32 = 1 << 18;
+/// Words of two fingerprints each, of flows that have shown one packet. A power of two.
+pub const SEEN: u32 = 1 << 17;
 /// Entries of the table of flows that have shown one packet only; the oldest make room for new ones.
 pub const HALF_OPEN: u32 = 1 << 16;
 /// Next hops to clients: what 16 bits can tell apart would be four times as many. A power of two.
@@ -38,3 +38,5 @@ pub const FRAGMENTS: u32 = 1 << 14;
 pub const INTERFACES: u32 = 64;
 /// MAC addresses of the node, all interfaces together.
 pub const STATIONS: u32 = 2048;
+/// Outer destinations that `decap` removes tunnel headers for.
+pub const DECAP: u32 = 256;

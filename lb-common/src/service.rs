@@ -207,6 +207,10 @@ pub const DENY_OTHERS: u16 = 1 << 4;
 /// Some backend has a limit of flows.
 pub const CAPPED: u16 = 1 << 5;
 
+/// A SYN of this service is decided by its table, and leaves no state: hash scheduler, `tunnel` or `direct`, and nothing of
+/// what else may be asked of a service.
+pub const STATELESS: u16 = 1 << 6;
+
 /// Forwarding method.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]

@@ -8,9 +8,12 @@ use lb_common::addr::{Addr, V4};
 use lb_common::backend::{Backend, NextHop, SERVING};
 use lb_common::flow::{self, FlowKey, Ports, REPLY, SEEN_FIN, SEEN_RST, Slot};
 use lb_common::reason::Reason;
-use lb_common::service::Method;
+use lb_common::hash::{flow_hash, source_hash, table_entry};
+use lb_common::service::{Method, STATELESS, Scheduler};
 
-use crate::maps::{backends, counters, flows, hops, load, reasons, scratch, stations};
+use crate::maps::{
+    backends, counters, flows, hops, load, reasons, scratch, seen, services, stations, tables,
+};
 use crate::miss::{self, Answer};
 use crate::outcome::Outcome;
 use crate::packet::{
@@ -129,7 +132,7 @@ fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
     };
     // A SYN is decided by its service, and one with ACK has an option that may have to be lowered.
     if packet.tcp_flags & Tcp::SYN != 0 {
-        return Outcome::UNKNOWN;
+        return if packet.is_bare_syn() { stateless(ctx, &packet) } else { Outcome::UNKNOWN };
     }
     let Some(slot) = flows::find(&packet.key) else {
         return Outcome::UNKNOWN;
@@ -143,6 +146,41 @@ fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
     } else {
         forward_half(ctx, &packet, slot, tags)
     }
+}
+
+/// A SYN that its service's table decides; that is what a flood is made of.
+#[inline(always)]
+fn stateless<A: Family>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
+    let key = &packet.key;
+    let number = A::listener(key.destination, key.ports.destination, key.protocol as u8);
+    let Some(service) = services::get(number) else {
+        return Outcome::UNKNOWN;
+    };
+    if service.flags & STATELESS == 0 || !for_this_host(ctx, packet.ethernet) {
+        return Outcome::UNKNOWN;
+    }
+    let hash = flow_hash(key);
+    let entry = if service.scheduler == Scheduler::Flow as u8 {
+        (hash >> 32) as u32
+    } else {
+        source_hash(key.source)
+    };
+    let Some(number) = tables::get(service.table, table_entry(entry)) else {
+        return Outcome::UNKNOWN;
+    };
+    let Some(backend) = backends::get(number) else {
+        return Outcome::UNKNOWN;
+    };
+    if backend.flags & SERVING == 0 {
+        return Outcome::UNKNOWN;
+    }
+    seen::mark(hash);
+    let way = Way { method: u32::from(service.method), source: 0, source_port: 0 };
+    let action = forward::to_backend(ctx, packet, &way, backend);
+    if action.is_ok() {
+        counters::packet(number, packet.frame_length());
+    }
+    Outcome::of(Reason::Opening, action)
 }
 
 /// What to do with a packet whose flow is not known.
@@ -222,7 +260,7 @@ fn forward_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot
     if way.method == Method::NAT || way.method == Method::FULL_NAT {
         follow_return_hop(&packet.key, slot, backend, &return_hop(ctx, packet.ethernet, tags));
     }
-    touch(packet.tcp_flags, slot, state, number);
+    touch(&packet.key, packet.tcp_flags, slot, state, number);
     let action = forward::to_backend(ctx, packet, &way, backend);
     if action.is_ok() {
         counters::packet(number, packet.frame_length());
@@ -261,7 +299,7 @@ fn half_open_reply<A: Family>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
 fn reply_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A>) -> Outcome {
     // SAFETY: a slot stays readable until this program ends.
     let (state, place, other) = unsafe { ((*slot).state, (*slot).place, (*slot).other) };
-    touch(packet.tcp_flags, slot, state, flow::backend(place));
+    touch(&packet.key, packet.tcp_flags, slot, state, flow::backend(place));
     let mut address = A::from_other(&other);
     let mut client = packet.key.destination;
     let mut ports = Ports { source: flow::port(state), destination: packet.key.ports.destination };
@@ -299,7 +337,13 @@ pub(crate) fn now() -> u32 {
 }
 
 #[inline(always)]
-pub(crate) fn touch<A: Family>(tcp_flags: u8, slot: *mut Slot<A>, state: u32, backend: u32) {
+pub(crate) fn touch<A: Family>(
+    key: &FlowKey<A>,
+    tcp_flags: u8,
+    slot: *mut Slot<A>,
+    state: u32,
+    backend: u32,
+) {
     let now = now();
     // SAFETY: a slot stays writable until this program ends.
     unsafe {
@@ -313,9 +357,10 @@ pub(crate) fn touch<A: Family>(tcp_flags: u8, slot: *mut Slot<A>, state: u32, ba
             load::add(backend, -1);
         }
         flows::set(slot, self::ending(tcp_flags));
-    } else if state & SEEN_RST != 0 {
-        // Who goes on after a RST did not send it.
-        flows::clear(slot, SEEN_RST);
+    } else if state & (SEEN_FIN | SEEN_RST) != 0 {
+        // Who goes on after a RST did not send it, and who goes on after a SYN that did not ask for the flow began anew.
+        let anew = state & (SEEN_FIN | REPLY) == SEEN_FIN && seen::contains(flow_hash(key));
+        flows::clear(slot, if anew { SEEN_FIN | SEEN_RST } else { SEEN_RST });
     }
 }
 

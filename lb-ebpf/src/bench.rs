@@ -42,12 +42,6 @@ fn empty(ctx: XdpContext) -> u32 {
     end(&ctx, action)
 }
 
-/// Brings in the map that only `decap` has: user space opens them all.
-#[xdp]
-fn decap(ctx: XdpContext) -> u32 {
-    lb_ebpf::decap::run(&ctx)
-}
-
 /// Writes the headers of the next round.
 #[inline(always)]
 fn begin(ctx: &XdpContext) -> Option<*mut Timed> {

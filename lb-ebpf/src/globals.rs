@@ -58,3 +58,13 @@ pub(crate) fn sets6() -> u32 {
     // SAFETY: as above.
     unsafe { core::ptr::read_volatile(&raw const SETS6) }
 }
+
+/// UDP port that `decap` takes for GUE, in network order.
+#[unsafe(no_mangle)]
+static GUE_PORT: u16 = lb_common::decap::GUE_PORT.to_be();
+
+#[inline(always)]
+pub(crate) fn gue_port() -> u16 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const GUE_PORT) }
+}

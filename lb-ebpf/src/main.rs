@@ -1,5 +1,5 @@
-//! The shipped programs: `evenkeel` balances, `decap` removes tunnel headers on a backend, `clock` tells user space
-//! what the jiffies in the flow table mean, `tables` which Maglev tables there are.
+//! The shipped programs: `evenkeel` balances, `clock` tells user space what the jiffies in the flow table mean, `tables`
+//! which Maglev tables there are.
 
 #![no_std]
 #![no_main]
@@ -12,11 +12,6 @@ use aya_ebpf::programs::XdpContext;
 #[inline(always)]
 fn evenkeel(ctx: XdpContext) -> u32 {
     lb_ebpf::balance::run(&ctx)
-}
-
-#[xdp]
-fn decap(ctx: XdpContext) -> u32 {
-    lb_ebpf::decap::run(&ctx)
 }
 
 #[xdp]

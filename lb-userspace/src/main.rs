@@ -63,7 +63,7 @@ enum Command {
         #[command(flatten)]
         daemon: DaemonArgs,
     },
-    /// On a backend without a tunnel device: remove IPIP headers in XDP until stopped
+    /// On a backend without a tunnel device: remove tunnel headers in XDP until stopped
     Decap(decap::DecapArgs),
     /// Withdraws addresses when the daemon dies; the daemon starts it
     #[command(name = guard::SUBCOMMAND, hide = true)]
@@ -146,8 +146,7 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Undrain { args, daemon } => return out(&args, Wanted::Active, None, &daemon),
         Command::Disable { args, daemon } => return out(&args, Wanted::Disabled, None, &daemon),
         Command::Decap(args) => {
-            let decap = decap::start(&args)?;
-            runtime()?.block_on(decap::wait(decap))?;
+            runtime()?.block_on(decap::run(&args))?;
         }
         Command::Guard => {
             log("info")?;

@@ -6,7 +6,7 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::{Backend, Encapsulation};
-use lb_common::checksum::fold;
+use lb_common::checksum::fold_few;
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 
@@ -44,7 +44,7 @@ pub(crate) fn encapsulate<A: Family>(
         A::traffic_class(packet.ip)
     };
     let inner = if A::IS_V4 { PROTOCOL_IPIP } else { PROTOCOL_IPV6 };
-    let vary = vary(packet);
+    let vary = if backend.spread == 0 && backend.encapsulation == Encapsulation::Ip as u8 { 0 } else { vary(packet) };
     if overhead(Method::TUNNEL, backend) != IPV4 {
         let lengths = packet.ip_length << 16 | u32::from(class) << 8 | u32::from(inner);
         return match other(ctx.ctx, core::ptr::from_ref(backend), lengths, vary) {
@@ -169,7 +169,7 @@ fn ipv4(length: u32, class: u8, protocol: u8, backend: &Backend, vary: u32) -> [
         + u32::from(u16::from_ne_bytes([0, protocol]))
         + (varied & 0xffff)
         + (varied >> 16);
-    let [low, high] = (!fold(u64::from(sum))).to_ne_bytes();
+    let [low, high] = (!fold_few(sum)).to_ne_bytes();
     [
         u32::from_ne_bytes([0x45, class, length[0], length[1]]),
         u32::from(u16::from_be(Ipv4::DONT_FRAGMENT)).to_be(),

@@ -57,7 +57,7 @@ fn forward_half<A: Family>(
         let hop = unsafe { &*(&raw const packet.request.back).cast::<NextHop>() };
         follow_return_hop(packet.key, slot, backend, hop);
     }
-    touch(packet.tcp_flags(), slot, state, number);
+    touch(packet.key, packet.tcp_flags(), slot, state, number);
     (decision.source, decision.source_port) = (other.as_ref()[1], flow::port(state));
     Answer::forward(Reason::Flow, method, number)
 }

@@ -1,5 +1,5 @@
-//! Fingerprints of flows that have shown a packet: what tells a client's second packet from a flood of single ones. A
-//! fingerprint is four bytes that later ones overwrite, so a flood costs a store each and pushes nothing out but other
+//! Fingerprints of flows that have shown a packet: what tells a client's second packet from a flood of single ones. A word has
+//! room for the last two that came to it, of four bytes each, so a flood costs a store each and pushes nothing out but other
 //! fingerprints. One that is lost, or taken for another's, costs its flow or spares it one packet before it is stored.
 
 use aya_ebpf::btf_maps::Array;
@@ -7,21 +7,39 @@ use aya_ebpf::macros::btf_map;
 use lb_common::limits;
 
 #[btf_map(name = "ek_seen")]
-static SEEN: Array<u32, { limits::SEEN as usize }> = Array::new();
+static SEEN: Array<u64, { limits::SEEN as usize }> = Array::new();
 
 /// Leaves the fingerprint of a flow.
 #[inline(always)]
 pub(crate) fn mark(hash: u64) {
-    if let Some(place) = SEEN.get_ptr_mut(index(hash)) {
-        // SAFETY: an element of an array stays writable; the word is written whole.
-        unsafe { *place = (hash >> 32) as u32 };
+    if let Some(word) = SEEN.get_ptr_mut(index(hash)) {
+        // SAFETY: an element of an array stays writable; the word is read and written whole.
+        unsafe { *word = *word << 32 | hash >> 32 };
     }
 }
 
 /// Whether the flow left its fingerprint.
 #[inline(always)]
 pub(crate) fn contains(hash: u64) -> bool {
-    SEEN.get(index(hash)).is_some_and(|fingerprint| *fingerprint == (hash >> 32) as u32)
+    let fingerprint = (hash >> 32) as u32;
+    SEEN.get(index(hash)).is_some_and(|word| *word as u32 == fingerprint || (*word >> 32) as u32 == fingerprint)
+}
+
+/// Takes the fingerprint of a flow away.
+#[inline(always)]
+pub(crate) fn forget(hash: u64) {
+    if let Some(word) = SEEN.get_ptr_mut(index(hash)) {
+        // SAFETY: as above.
+        unsafe {
+            let (newer, older) = (*word as u32, (*word >> 32) as u32);
+            let fingerprint = (hash >> 32) as u32;
+            if newer == fingerprint {
+                *word = u64::from(older) << 32;
+            } else if older == fingerprint {
+                *word = u64::from(newer);
+            }
+        }
+    }
 }
 
 #[inline(always)]

@@ -13,7 +13,7 @@ use super::{Asked, is_turning};
 use crate::balance::now;
 use crate::globals;
 use crate::maps::scratch::Decision;
-use crate::maps::{backends, load, members, persistent, tables, turns};
+use crate::maps::{backends, load, members, persistent, seen, tables, turns};
 use crate::packet::Family;
 
 /// A number that the map of backends does not have. Numbers and no pointers: what the compiler merges from several
@@ -60,7 +60,8 @@ pub(super) fn choose<A: Family>(
 #[inline(always)]
 fn scheduled<A: Family>(packet: &Asked<'_, A>, number: u32, service: &Service, decision: &mut Decision) {
     if Scheduler::is_hash(service.scheduler) {
-        let midway = packet.is_tcp() && !packet.is_bare_syn();
+        // It has begun before: a packet that is no SYN, or, of UDP, one after another.
+        let midway = !packet.is_bare_syn() && (packet.is_tcp() || seen::contains(decision.hash));
         let hash = if service.scheduler == Scheduler::Flow as u8 {
             (decision.hash >> 32) as u32
         } else {

@@ -488,7 +488,7 @@ pub(crate) fn reply<A: Family>(packet: &Asked<'_, A>, slot: *mut Slot<A>) -> Ans
     let key = packet.key;
     // SAFETY: a slot stays readable until this program ends.
     let (state, place, other) = unsafe { ((*slot).state, (*slot).place, (*slot).other) };
-    touch(packet.tcp_flags(), slot, state, flow::backend(place));
+    touch(key, packet.tcp_flags(), slot, state, flow::backend(place));
     let Some(scratch) = scratch::get() else {
         return Answer::because(Reason::Internal);
     };

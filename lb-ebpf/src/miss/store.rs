@@ -130,6 +130,8 @@ fn insert<A: Family>(
     if packet.is_tcp() {
         counters::new_flow(decision.backend);
     }
+    // From here on a fingerprint says that the client began anew.
+    seen::forget(decision.hash);
     Ok(if decision.by_id { Reason::ConnectionId } else { Reason::NewFlow })
 }
 
@@ -145,7 +147,9 @@ fn insert_reply<A: Family>(
     let bits = bits & UDP | REPLY;
     if method == Method::NAT {
         let state = flow::live(method, bits, packet.key.ports.destination);
-        return flows::insert(reply, state, now, place, &packet.key.destination.to_other());
+        let stored = flows::insert(reply, state, now, place, &packet.key.destination.to_other());
+        half_open::remove(reply);
+        return stored;
     }
     reply.destination = crate::forward::full_nat::source(decision.source);
     reply.ports.destination = decision.source_port;

@@ -8,7 +8,8 @@ use std::env;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, Result};
-use evenkeel::dataplane::{DataPlane, object};
+use evenkeel::dataplane::{DataPlane, Decap, object};
+use lb_common::decap;
 use lb_common::service::Method;
 
 use bed::{Bed, Kind};
@@ -81,10 +82,12 @@ fn beside(flows: u32) -> Result<Vec<Cost>> {
 /// Instructions the verifier walks through to accept each shipped program.
 fn programs() -> Result<Vec<(&'static str, u32)>> {
     let mut plane = DataPlane::load_private(object::EVENKEEL, 1024, 1024)?;
-    let mut programs = Vec::new();
-    for name in ["evenkeel", "decap"] {
-        let verified = plane.program_named(name)?.info()?.verified_instruction_count();
-        programs.push((name, verified.context("this kernel does not tell instructions verified")?));
-    }
-    Ok(programs)
+    let mut decap = Decap::load(decap::GUE_PORT)?;
+    [("evenkeel", plane.program_named("evenkeel")?), ("decap", decap.program())]
+        .into_iter()
+        .map(|(name, program)| {
+            let verified = program.info()?.verified_instruction_count();
+            Ok((name, verified.context("this kernel does not tell instructions verified")?))
+        })
+        .collect()
 }

@@ -56,6 +56,16 @@ impl AttachError {
     }
 }
 
+/// Attaches a program that is loaded for as long as the link lives.
+///
+/// # Errors
+/// The interface is missing, or the kernel refuses the mode.
+pub(super) fn attach(program: &mut Xdp, interface: &Interface) -> Result<(XdpLink, Attached), AttachError> {
+    let name = interface.name.as_str();
+    let ifindex = if_nametoindex(name).map_err(|_| AttachError::NoInterface(name.to_owned()))?;
+    Target { program, name, ifindex, patient: false }.attach(interface.mode)
+}
+
 /// A link that was removed lets go of its interface when the kernel has freed its pin, which waits for an RCU grace
 /// period (`bpf_super_ops` in kernel/bpf/inode.c, up to Linux 6.8).
 const LETS_GO_WITHIN: Duration = Duration::from_millis(500);

@@ -20,7 +20,7 @@ use super::flow_table::FlowTable;
 use super::flow_table::hops::Hops;
 use super::flow_table::load::Loads;
 use super::maps::{
-    self, Counters, Decap, Entries, Interfaces, Listeners, MapAccessError, MapOpenError, Reasons, Records,
+    self, Counters, Entries, Interfaces, Listeners, MapAccessError, MapOpenError, Reasons, Records,
     Retired, Seed, Sources, Stations, Tables, names, seed,
 };
 use super::object;
@@ -96,7 +96,6 @@ pub struct DataPlane {
     pub reasons: Reasons,
     pub interfaces: Interfaces,
     pub stations: Stations,
-    pub decap: Decap,
 }
 
 impl DataPlane {
@@ -163,7 +162,6 @@ impl DataPlane {
             reasons: Reasons::open(&mut ebpf)?,
             interfaces: Interfaces::open(&mut ebpf)?,
             stations: Stations::open(&mut ebpf)?,
-            decap: Decap::open(&mut ebpf)?,
             ebpf,
             links,
             held: Vec::new(),

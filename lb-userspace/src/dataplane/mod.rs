@@ -6,6 +6,7 @@
 pub mod attach;
 mod batch;
 pub mod clock;
+mod decap;
 pub mod expiry;
 pub mod flow_table;
 mod load;
@@ -16,5 +17,6 @@ mod sizes;
 pub mod sweep;
 mod tables;
 
+pub use decap::Decap;
 pub use load::{DataPlane, LoadError};
 pub use sizes::Sizes;

@@ -1,7 +1,10 @@
 //! The compiled programs, carried in the binary.
 
-/// The shipped programs.
+/// The balancer, and what user space asks of the kernel beside it.
 pub static EVENKEEL: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/evenkeel-xdp"));
+
+/// For backends: see lb-ebpf/src/decap.rs.
+pub static DECAP: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/evenkeel-decap"));
 
 /// A program that passes every packet, for the far end of a veth: XDP can send into a veth only if its peer runs an
 /// XDP program too.

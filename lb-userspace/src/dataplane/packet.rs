@@ -1,6 +1,6 @@
 //! One packet through the real program, by `BPF_PROG_TEST_RUN`.
 
-use aya::programs::{ProgramError, TestRun as _, TestRunOptions};
+use aya::programs::{ProgramError, TestRun as _, TestRunOptions, Xdp};
 
 use super::{DataPlane, LoadError};
 
@@ -29,6 +29,12 @@ impl DataPlane {
     /// # Errors
     /// The kernel takes frames of at least 14 bytes and of less than a page.
     pub fn run(&mut self, program: &'static str, frame: &[u8], ifindex: u32) -> Result<Outcome, RunError> {
+        run(self.program_named(program)?, frame, ifindex)
+    }
+}
+
+/// As [`DataPlane::run`].
+pub(super) fn run(program: &mut Xdp, frame: &[u8], ifindex: u32) -> Result<Outcome, RunError> {
         let mut out = vec![0; frame.len() + 256];
         // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex. The kernel takes an
         // interface only together with a queue it has; queue 0 is always there.
@@ -40,8 +46,7 @@ impl DataPlane {
         if ifindex != 0 {
             options.ctx_in = Some(&context);
         }
-        let result = self.program_named(program)?.test_run(options)?;
+        let result = program.test_run(options)?;
         out.truncate(result.data_size_out as usize);
         Ok(Outcome { action: result.return_value, frame: out })
-    }
 }

@@ -83,7 +83,12 @@ pub(super) fn way(route: &Route, links: &Links, neighbours: &Neighbours) -> Resu
     let source = route.source.filter(|source| !is_link_local(*source)).ok_or(Unresolved::NoSource)?;
     let mtu = route.mtu.map_or(exit.mtu, |mtu| mtu.min(exit.mtu));
     Ok(Way {
-        next_hop: NextHop { destination: neighbour.mac, source: exit.source, ifindex: exit.ifindex, tags: exit.tags },
+        next_hop: NextHop {
+            destination: neighbour.mac,
+            source: exit.source,
+            ifindex: exit.ifindex,
+            tags: exit.tags,
+        },
         mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
         source,
     })

@@ -11,7 +11,7 @@ const VERIFIED: u32 = 50_000;
 #[ignore = "needs root: cargo xtask test"]
 fn every_program_is_accepted_within_its_budget_of_verified_instructions() {
     let mut plane = DataPlane::load_private(object::EVENKEEL, Sizes::of(1024, 1024), 1024).unwrap();
-    for (program, budget) in [("evenkeel", VERIFIED), ("decap", 500), ("clock", 100), ("tables", 20_000)] {
+    for (program, budget) in [("evenkeel", VERIFIED), ("clock", 100), ("tables", 20_000)] {
         let info = plane.program_named(program).unwrap().info().unwrap();
         let verified = info.verified_instruction_count().unwrap();
         assert!(verified <= budget, "{program}: {verified} instructions");
@@ -23,20 +23,21 @@ const STACK: u16 = 320;
 
 #[test]
 fn every_program_keeps_room_on_its_stack() {
-    for program in ["evenkeel", "decap", "clock", "tables"] {
-        let used = stack(program);
+    let balancer = ["evenkeel", "clock", "tables"].map(|program| (object::EVENKEEL, program));
+    for (object, program) in balancer.into_iter().chain([(object::DECAP, "decap")]) {
+        let used = stack(object, program);
         assert!(used <= STACK, "{program}: {used} bytes of stack");
     }
     // What is measured is not nothing.
-    assert!(stack("evenkeel") > 64);
+    assert!(stack(object::EVENKEEL, "evenkeel") > 64);
 }
 
 /// The lowest place that the program names by the frame pointer, in a load, in a store or as an address.
-fn stack(program: &str) -> u16 {
+fn stack(object: &[u8], program: &str) -> u16 {
     const FRAME_POINTER: u8 = 10;
     const MOVE: u8 = 0xbf;
     const ADD: u8 = 0x07;
-    let file = ::object::File::parse(object::EVENKEEL).unwrap();
+    let file = ::object::File::parse(object).unwrap();
     let symbol = file.symbols().find(|symbol| symbol.name() == Ok(program)).unwrap();
     let section = file.section_by_index(symbol.section_index().unwrap()).unwrap();
     let start = symbol.address() as usize;

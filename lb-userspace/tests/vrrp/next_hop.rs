@@ -165,7 +165,8 @@ fn the_source_is_the_routes_or_the_kernels_choice_and_the_mtu_the_smallest() {
         let preferred = if own.is_ipv4() { "198.51.100.7" } else { "2001:db8:9::7" };
         host.ip(&["address", "add", preferred, "dev", "lo"]);
         host.ip(&["route", "add", network, "via", &gateway.to_string()]);
-        let found = || way(host, behind).map(|way| (way.source, way.mtu, way.next_hop.tags, way.next_hop.ifindex));
+        let found =
+            || way(host, behind).map(|way| (way.source, way.mtu, way.next_hop.tags, way.next_hop.ifindex));
         eventually("there is a way", || found().is_ok());
         let interface = index(host, "eth0");
         assert_eq!(found(), Ok((own, 1500, 0, interface)));

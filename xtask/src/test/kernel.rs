@@ -21,7 +21,22 @@ use crate::{build, setup, workspace};
 
 /// Depends on the newest kernel of the release.
 const PACKAGE: &str = "linux-image-amd64";
-const MODULES: [&str; 7] = ["virtio_pci", "9pnet_virtio", "9p", "overlay", "veth", "bridge", "8021q"];
+const MODULES: [&str; 12] = [
+    "virtio_pci",
+    "9pnet_virtio",
+    "9p",
+    "overlay",
+    "veth",
+    "bridge",
+    "8021q",
+    "ipip",
+    "sit",
+    "ip6_tunnel",
+    "fou",
+    "fou6",
+];
+/// Tells the tests of `decap` that the kernel has every tunnel device.
+const TUNNEL_DEVICES: &str = "EVENKEEL_TUNNEL_DEVICES=1";
 /// Single tests of other test binaries that run there. Others count on times that an emulated machine does not keep.
 const SINGLE_TESTS: [&str; 2] = [
     "nat::two_arms_new_connections_spread_over_the_servers",
@@ -135,7 +150,7 @@ fn guest_script(dataplane: &Path, singles: &[PathBuf; 2], only: Option<&str>) ->
     let folder = workspace::root().join("lb-userspace");
     let options = "--include-ignored --color never";
     let mut script = format!(
-        "cd '{}' && '{}' {options} '{}'",
+        "cd '{}' && {TUNNEL_DEVICES} '{}' {options} '{}'",
         folder.display(),
         dataplane.display(),
         only.unwrap_or_default()

@@ -204,7 +204,7 @@ impl Node {
 /// The command cannot be started or ends at once.
 pub fn decap(host: &Host, interface: &str, destination: &str) -> Result<Process> {
     let mut command = host.command(workspace::evenkeel()?);
-    command.args(["decap", "--interface", interface, "--destination", destination]);
+    command.args(["decap", "--interface", interface, destination]);
     let mut process = host.spawn("decap", &mut command)?;
     let attached = wait_for("decap to attach its program", PATIENCE, || {
         process.still_runs()?;

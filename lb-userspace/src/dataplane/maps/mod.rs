@@ -1,7 +1,6 @@
 //! One typed handle a map.
 
 mod counters;
-mod decap;
 mod entries;
 mod interfaces;
 mod listeners;
@@ -22,7 +21,6 @@ use aya::pin::PinError;
 use thiserror::Error;
 
 pub use counters::Counters;
-pub use decap::Decap;
 pub use entries::Entries;
 pub use interfaces::Interfaces;
 pub use listeners::Listeners;
@@ -58,6 +56,7 @@ pub(super) mod names {
     pub(crate) const STATIONS: &str = "ek_stations";
     pub(crate) const OWN: &str = "ek_own";
     pub(crate) const DECAP: &str = "ek_decap";
+    pub(crate) const DECAP_DONE: &str = "ek_decap_done";
     /// Not in the object, as the one after: user space alone makes and uses them.
     pub(crate) const RETIRED: &str = "ek_retired";
     pub(crate) const SEED: &str = "ek_seed";
@@ -131,7 +130,7 @@ pub struct MapAccessError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, MapOpenError> {
+pub(super) fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, MapOpenError> {
     let map = ebpf.take_map(name).ok_or(MapOpenError::Missing(name))?;
     T::try_from(map).map_err(|source| MapOpenError::Layout { name, source })
 }
