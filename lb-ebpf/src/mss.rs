@@ -15,7 +15,7 @@ use crate::packet::{Ethernet, Family, Ipv6, Tcp, load, store};
 /// back through the node: it must hold for both directions.
 #[inline(always)]
 pub(crate) fn lower<A: Family>(ctx: &XdpContext, answer: Answer) {
-    if !announces() {
+    if !announces() || largest(answer) == 0 {
         return;
     }
     let offset = if A::IS_V4 {
