@@ -2,19 +2,34 @@
 
 #![expect(clippy::unwrap_used, reason = "helpers of tests: what cannot go on has failed")]
 
+mod admission;
 mod budget;
+mod capped;
 mod decap;
+mod down;
 mod expiry;
 mod fixture;
 mod flows;
+mod full_nat;
+mod halves;
 mod icmp_error;
+mod listening;
 mod malformed;
+mod methods;
 mod model;
 mod nat;
 mod opening;
 mod packet;
+mod per_packet;
+mod persistence;
+mod quic;
 mod random;
 mod redirect;
 mod reload;
+mod schedulers;
+mod stateless;
+mod strangers;
 mod tables;
 mod tunnel;
+mod tunnels;
+mod world;
