@@ -40,7 +40,11 @@ pub(super) fn store<A: Family>(
     let now = now();
     let hop = if replies { hops::number(packet.request.back, now) } else { hops::NONE };
     let half = reply_half(packet, method, number, backend, flow::place(decision.backend, hop), now)?;
-    if method == Method::FULL_NAT && !decision.known {
+    if method == Method::FULL_NAT && !(decision.known && full_nat::is_kept(reply, half, decision)) {
+        if decision.known && flows::look_up(packet.key).is_some() {
+            // Another CPU has just stored the flow, with this port.
+            return Ok(Reason::Flow);
+        }
         full_nat::allocate(service, reply, half, decision)?;
     }
     if known {
@@ -50,8 +54,8 @@ pub(super) fn store<A: Family>(
     if !packet.is_tcp() && !decision.known {
         counters::new_flow(decision.backend);
     }
-    if method == Method::NAT {
-        // A flow whose reply would not find its way back is dropped.
+    if method == Method::NAT || method == Method::FULL_NAT && decision.known {
+        // Again for a client that tries again, maybe by another router. A flow whose reply would not find its way back is dropped.
         if !half_open::insert(reply, half, false) {
             return Err(Reason::FlowTableFull);
         }
@@ -129,6 +133,9 @@ fn insert<A: Family>(
     }
     if packet.is_tcp() {
         counters::new_flow(decision.backend);
+    }
+    if decision.known {
+        half_open::remove(packet.key);
     }
     // From here on a fingerprint says that the client began anew.
     seen::forget(decision.hash);
