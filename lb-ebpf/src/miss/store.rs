@@ -194,8 +194,10 @@ fn reply_taken<A: Family>(packet: &Asked<'_, A>, reply_key: &FlowKey<A>) -> Resu
     // SAFETY: a slot stays readable until this program ends.
     let (state, address) = unsafe { ((*reply).state, A::from_other(&(*reply).other)) };
     if address == packet.key.destination && flow::port(state) == packet.key.ports.destination {
-        // Its forward half is missing, and comes back now.
-        flows::kill(reply);
+        // Its forward half is missing, and comes back now; or another CPU has just stored both.
+        if flows::look_up(packet.key).is_none() {
+            flows::kill(reply);
+        }
         return Ok(false);
     }
     let Some(scratch) = scratch::get() else {
