@@ -4,11 +4,25 @@ use lb_common::flow::{FlowKey, HalfOpen};
 use lb_common::reason::Reason;
 use lb_common::service::{SOURCES, Service};
 
-use crate::forward::full_nat::source_number;
+use crate::forward::full_nat::{source, source_number};
 use crate::globals;
 use crate::maps::scratch::Decision;
 use crate::maps::{flows, half_open, pools};
 use crate::packet::Family;
+
+/// Whether the address and port that the flow was given while it opened are still kept for it, by the reply half among the
+/// half-open flows: that one may have made room for another.
+#[inline(always)]
+pub(super) fn is_kept<A: Family>(reply: &mut FlowKey<A>, half: &HalfOpen, decision: &Decision) -> bool {
+    reply.destination = source(decision.source);
+    reply.ports.destination = decision.source_port;
+    half_open::get(reply).is_some_and(|kept| {
+        kept.client == half.client
+            && kept.client_port == half.client_port
+            && kept.address == half.address
+            && kept.port == half.port
+    })
+}
 
 /// Finds one, in sixteen tries, that no other flow to this backend has, and enters the reply half among the half-open flows: of two CPUs that
 /// try the same, one gets it, and while it is there no other flow does.
