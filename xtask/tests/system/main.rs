@@ -2,7 +2,10 @@
 
 mod backends;
 mod direct;
+
 mod generic;
+mod icmp;
+mod methods;
 mod mysql;
 mod nat;
 mod pair;
