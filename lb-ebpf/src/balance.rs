@@ -11,15 +11,17 @@ use lb_common::reason::Reason;
 use lb_common::hash::{flow_hash, source_hash, table_entry};
 use lb_common::service::{Method, STATELESS, Scheduler};
 
+use crate::icmp_error::{self, Whose};
 use crate::maps::{
     backends, counters, flows, hops, load, reasons, scratch, seen, services, stations, tables,
 };
+use crate::miss::{self, Answer};
 use crate::outcome::Outcome;
 use crate::packet::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet, Family, Packet, Tcp, at,
+    Control, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet, Family,
+    Packet, Tcp, at,
 };
-use crate::miss::{self, Answer};
-use crate::{forward, icmp_error, reset, vlan};
+use crate::{echo, forward, reset, vlan};
 
 /// Runs one packet through; returns the XDP action and counts the reason.
 ///
@@ -36,14 +38,18 @@ pub fn run(ctx: &XdpContext) -> u32 {
     }
     let outcome = if family == ETHERTYPE_IPV4 {
         let outcome = ek_known4(ctx.ctx, tags as u32);
-        if Outcome::from_word(outcome).is_open() {
+        if outcome == Outcome::OTHER.word() {
+            ek_other4(ctx.ctx)
+        } else if Outcome::from_word(outcome).is_open() {
             ek_send4(ctx.ctx, ek_ask4(ctx.ctx, tags as u32, outcome))
         } else {
             outcome
         }
     } else if family == ETHERTYPE_IPV6 {
         let outcome = ek_known6(ctx.ctx, tags as u32);
-        if Outcome::from_word(outcome).is_open() {
+        if outcome == Outcome::OTHER.word() {
+            ek_other6(ctx.ctx)
+        } else if Outcome::from_word(outcome).is_open() {
             ek_send6(ctx.ctx, ek_ask6(ctx.ctx, tags as u32, outcome))
         } else {
             outcome
@@ -91,6 +97,18 @@ pub extern "C" fn ek_send6(ctx: *mut xdp_md, answer: u32) -> u32 {
     send::<Addr>(&XdpContext::new(ctx), Answer::from_word(answer)).word()
 }
 
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ek_other4(ctx: *mut xdp_md) -> u32 {
+    other::<V4>(ctx).word()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub extern "C" fn ek_other6(ctx: *mut xdp_md) -> u32 {
+    other::<Addr>(ctx).word()
+}
+
 /// 0 for a frame that is too short to have one.
 #[inline(always)]
 fn ethertype(ctx: &XdpContext) -> u16 {
@@ -101,14 +119,16 @@ fn ethertype(ctx: &XdpContext) -> u16 {
     }
 }
 
-/// Counts the reason and says the action. What passes goes to the kernel with the tags it came with.
+/// Counts the reason and says the action. What passes goes to the kernel with the tags it came with, and an answer goes
+/// back with them.
 #[inline(always)]
 fn conclude(ctx: &XdpContext, outcome: Outcome, tags: u64) -> u32 {
     reasons::count(outcome.reason());
     if outcome.reason() == Reason::Internal as u32 {
         error!(ctx, "a map holds what it never should; please report this with `bpftool map dump`");
     }
-    if tags != 0 && outcome.action() == xdp_action::XDP_PASS && !vlan::restore(ctx.ctx, tags) {
+    let stays = outcome.action() == xdp_action::XDP_PASS || Reason::is_answer(outcome.reason());
+    if tags != 0 && stays && !vlan::restore(ctx.ctx, tags) {
         return xdp_action::XDP_DROP;
     }
     outcome.action()
@@ -118,11 +138,7 @@ fn conclude(ctx: &XdpContext, outcome: Outcome, tags: u64) -> u32 {
 fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
     let mut why = Reason::Malformed;
     let Some(packet) = A::parse(ctx, &mut why) else {
-        return if A::IS_V4 && matches!(why, Reason::OtherProtocol) {
-            Outcome::from_word(icmp_error::run(ctx.ctx, tags))
-        } else {
-            Outcome::because(why)
-        };
+        return if matches!(why, Reason::OtherProtocol) { Outcome::OTHER } else { Outcome::because(why) };
     };
     // A SYN is decided by its service.
     if packet.is_bare_syn() {
@@ -135,12 +151,16 @@ fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
         return Outcome::because(Reason::OtherHost);
     }
     // SAFETY: a slot stays readable until this program ends.
-    if unsafe { (*slot).state } & REPLY != 0 { reply_half(ctx, &packet, slot) } else { forward_half(ctx, &packet, slot, tags) }
+    if unsafe { (*slot).state } & REPLY != 0 {
+        reply_half(ctx, &packet, slot)
+    } else {
+        forward_half(ctx, &packet, slot, tags)
+    }
 }
 
 /// A SYN that its service's table decides; that is what a flood is made of.
 #[inline(always)]
-fn stateless<A: Family>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
+fn stateless<A: Control>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
     let key = &packet.key;
     let number = A::listener(key.destination, key.ports.destination, key.protocol as u8);
     let Some(service) = services::get(number) else {
@@ -183,12 +203,18 @@ fn ask<A: miss::Called>(ctx: &XdpContext, tags: u32, lost: bool) -> Answer {
     }
 }
 
+/// What to do with a packet that is neither TCP nor UDP.
+#[inline(always)]
+fn other<A: Whose>(ctx: *mut xdp_md) -> Outcome {
+    if echo::answer::<A>(ctx) { Outcome::because(Reason::Echo) } else { icmp_error::run::<A>(ctx) }
+}
+
 /// Does it.
 #[inline(always)]
-fn send<A: Family>(ctx: &XdpContext, answer: Answer) -> Outcome {
+fn send<A: Control>(ctx: &XdpContext, answer: Answer) -> Outcome {
     if !answer.is_forward() && !answer.is_reply() {
         return if answer.is_reset() {
-            Outcome::because(if reset::answer(ctx.ctx) { Reason::Reset } else { Reason::NoBackend })
+            Outcome::because(if reset::answer::<A>(ctx.ctx) { Reason::Reset } else { Reason::NoBackend })
         } else {
             Outcome::by_reason(answer.reason())
         };
@@ -234,7 +260,7 @@ impl Way {
 }
 
 #[inline(always)]
-fn forward_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A>, tags: u32) -> Outcome {
+fn forward_half<A: Control>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A>, tags: u32) -> Outcome {
     // SAFETY: a slot stays readable until this program ends.
     let (state, place, other) = unsafe { ((*slot).state, (*slot).place, (*slot).other) };
     let number = flow::backend(place);
@@ -245,8 +271,7 @@ fn forward_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot
     if backend.flags & SERVING == 0 || backend.identity != other.as_ref()[0] {
         return Outcome::LOST;
     }
-    let way =
-        Way { method: flow::method(state), source: other.as_ref()[1], source_port: flow::port(state) };
+    let way = Way { method: flow::method(state), source: other.as_ref()[1], source_port: flow::port(state) };
     if way.method == Method::NAT || way.method == Method::FULL_NAT {
         follow_return_hop(ctx, packet, slot, backend, tags);
     }
@@ -294,12 +319,13 @@ fn reply_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A
     let mut client = packet.key.destination;
     let mut ports = Ports { source: flow::port(state), destination: packet.key.ports.destination };
     if flow::method(state) == Method::FULL_NAT {
-        let Some(forward) = forward::full_nat::forward_half(packet, other.as_ref()[0]) else {
+        let Some(forward) = forward::full_nat::forward_half(&packet.key, other.as_ref()[0]) else {
             return Outcome::because(Reason::NoWayBack);
         };
         // SAFETY: as above.
-        (address, client, ports) =
-            unsafe { ((*forward).destination, (*forward).source, Ports::from_word((*forward).ports).turned()) };
+        (address, client, ports) = unsafe {
+            ((*forward).destination, (*forward).source, Ports::from_word((*forward).ports).turned())
+        };
     }
     let action = forward::to_client(ctx, packet, address, client, ports, flow::hop(place));
     if action.is_ok() {

@@ -15,6 +15,7 @@
 mod atomic;
 pub mod balance;
 pub mod decap;
+mod echo;
 mod forward;
 mod globals;
 mod icmp_error;

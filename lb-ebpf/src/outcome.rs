@@ -14,6 +14,8 @@ impl Outcome {
     pub(crate) const UNKNOWN: Self = Self(0);
     /// Nothing yet: the flow's backend serves no more.
     pub(crate) const LOST: Self = Self(1);
+    /// Nothing yet: neither TCP nor UDP.
+    pub(crate) const OTHER: Self = Self(2);
 
     #[inline(always)]
     pub(crate) const fn is_open(self) -> bool {

@@ -23,7 +23,7 @@ const UDP: u32 = size_of::<Udp>() as u32;
 
 /// Bytes that a packet grows by.
 #[inline(always)]
-pub(super) fn overhead(method: u32, backend: &Backend) -> u32 {
+pub(crate) fn overhead(method: u32, backend: &Backend) -> u32 {
     if method != Method::TUNNEL {
         return 0;
     }
@@ -33,7 +33,7 @@ pub(super) fn overhead(method: u32, backend: &Backend) -> u32 {
 
 /// What is usual is inlined: IPv4 outside, and nothing between the two headers.
 #[inline(always)]
-pub(super) fn encapsulate<A: Family>(
+pub(crate) fn encapsulate<A: Family>(
     ctx: &XdpContext,
     packet: &Packet<A>,
     backend: &Backend,

@@ -9,6 +9,7 @@ use lb_common::flow::{FlowKey, HalfOpen, MappedKey};
 #[repr(C, align(8))]
 pub(crate) struct Scratch {
     pub(crate) request: Request,
+    pub(crate) about: About,
     pub(crate) decision: Decision,
     /// A half-open flow, to be stored or as it was found, and its key.
     pub(crate) half_key: MappedKey,
@@ -36,6 +37,23 @@ pub(crate) struct Request {
     pub(crate) tcp_flags: u32,
     /// Of a UDP packet with at least as many, the first bytes it carries; else zeros.
     pub(crate) head: [u64; 2],
+}
+
+/// How an error about a flow's packets gets to the end it is meant for: see [`crate::icmp_error`].
+#[repr(C, align(8))]
+pub(crate) struct About {
+    /// Addresses and ports that a packet has which goes the same way, once it is rewritten.
+    pub(crate) source: Addr,
+    pub(crate) destination: Addr,
+    pub(crate) ports: u32,
+    /// To a client.
+    pub(crate) hop: u32,
+    /// To a backend: what the flow says of it, and what `fullnat` gave the flow as in a [`Decision`].
+    pub(crate) method: u32,
+    pub(crate) backend: u32,
+    pub(crate) identity: u32,
+    pub(crate) given: u32,
+    pub(crate) given_port: u32,
 }
 
 /// What is known and decided about the packet's flow.

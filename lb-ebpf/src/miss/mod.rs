@@ -23,12 +23,12 @@ use lb_common::hash::flow_hash;
 use lb_common::reason::Reason;
 use lb_common::service::{MOVED, Method, NO_TABLE, PER_PACKET, RESET, Scheduler, Service};
 
-pub(crate) use choose::NO_BACKEND;
+pub(crate) use choose::{NO_BACKEND, is_told, told};
 
 use crate::balance::{now, over, reply_key, return_hop};
 use crate::maps::scratch::{self, Decision, Request};
 use crate::maps::{backends, flows, half_open, hops, listeners, seen, services, stations};
-use crate::packet::{Family, PROTOCOL_TCP, Packet, Tcp, Udp, again};
+use crate::packet::{Control, Family, PROTOCOL_TCP, Packet, Tcp, Udp, again};
 
 /// What is to be done with a packet, in one word: functions that are verified on their own hand back a number.
 #[derive(Clone, Copy)]
@@ -104,7 +104,7 @@ impl Answer {
 /// The steps of a decision by family, one after another: what is known, the scheduler's choice, what is remembered. They take
 /// the packet in the scratch record and leave there what they decide. They are visible outside of the object, so that the
 /// verifier looks at each by itself ("Function by function verification" in Documentation/bpf/bpf_design_QA.rst).
-pub(crate) trait Called: Family {
+pub(crate) trait Called: Control {
     fn begin(lost: u32) -> u32;
     fn choose() -> u32;
     fn store() -> u32;
@@ -344,7 +344,10 @@ fn recall<A: Family>(packet: &Asked<'_, A>, service: &Service, decision: &mut De
     if packet.is_bare_syn() && recall_flow(packet, decision) {
         return;
     }
-    if service.flags & MOVED == 0 && Scheduler::is_hash(service.scheduler) && service.method != Method::FullNat as u8 {
+    if service.flags & MOVED == 0
+        && Scheduler::is_hash(service.scheduler)
+        && service.method != Method::FullNat as u8
+    {
         return;
     }
     let Some(known) = half_open::get(packet.key) else {

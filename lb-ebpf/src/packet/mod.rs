@@ -4,11 +4,13 @@
 //! through the typed pointer although frames are not aligned: BPF on x86-64 and arm64 loads unaligned words in one
 //! instruction, and `read_unaligned` would make four of it.
 
+mod control;
 mod family;
 mod headers;
 mod parse;
 
 use aya_ebpf::programs::XdpContext;
+pub(crate) use control::Control;
 pub(crate) use family::Family;
 pub(crate) use headers::*;
 pub(crate) use parse::Packet;
@@ -24,6 +26,16 @@ pub(crate) fn at<T>(ctx: &XdpContext, offset: usize) -> Option<*mut T> {
 #[inline(always)]
 pub(crate) fn again<T>(ctx: &XdpContext, place: *mut T) -> Option<*mut T> {
     if place as usize + size_of::<T>() > ctx.data_end() { None } else { Some(place) }
+}
+
+/// The same number, of which the compiler knows nothing. It would leave out a comparison that it can tell the outcome of
+/// where the verifier can't.
+#[inline(always)]
+pub(crate) fn opaque(number: usize) -> usize {
+    let copy: usize;
+    // SAFETY: the instruction only copies the number.
+    unsafe { core::arch::asm!("{0} = {1}", out(reg) copy, in(reg) number, options(pure, nomem, nostack)) };
+    copy
 }
 
 /// Whether the frame holds `bytes` bytes. A difference of lengths: `bytes` comes out of a byte swap, of which the verifier

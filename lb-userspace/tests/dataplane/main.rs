@@ -4,6 +4,8 @@
 
 mod budget;
 mod decap;
+mod dual;
+mod echo;
 mod expiry;
 mod fixture;
 mod flows;
@@ -16,5 +18,7 @@ mod packet;
 mod random;
 mod redirect;
 mod reload;
+mod reset;
 mod tables;
+mod too_big;
 mod tunnel;
