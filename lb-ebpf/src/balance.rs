@@ -21,7 +21,7 @@ use crate::packet::{
     Control, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet, Family,
     Packet, Tcp, at,
 };
-use crate::{echo, forward, reset, vlan};
+use crate::{echo, forward, fragment, mss, reset, vlan};
 
 /// Runs one packet through; returns the XDP action and counts the reason.
 ///
@@ -38,21 +38,25 @@ pub fn run(ctx: &XdpContext) -> u32 {
     }
     let outcome = if family == ETHERTYPE_IPV4 {
         let outcome = ek_known4(ctx.ctx, tags as u32);
-        if outcome == Outcome::OTHER.word() {
-            ek_other4(ctx.ctx)
-        } else if Outcome::from_word(outcome).is_open() {
-            ek_send4(ctx.ctx, ek_ask4(ctx.ctx, tags as u32, outcome))
-        } else {
+        if !Outcome::from_word(outcome).is_open() {
             outcome
+        } else if outcome == Outcome::OTHER.word() {
+            ek_other4(ctx.ctx)
+        } else if outcome == Outcome::PIECE.word() {
+            fragment::ek_piece4(ctx.ctx, tags as u32)
+        } else {
+            ek_send4(ctx.ctx, ek_ask4(ctx.ctx, tags as u32, outcome))
         }
     } else if family == ETHERTYPE_IPV6 {
         let outcome = ek_known6(ctx.ctx, tags as u32);
-        if outcome == Outcome::OTHER.word() {
-            ek_other6(ctx.ctx)
-        } else if Outcome::from_word(outcome).is_open() {
-            ek_send6(ctx.ctx, ek_ask6(ctx.ctx, tags as u32, outcome))
-        } else {
+        if !Outcome::from_word(outcome).is_open() {
             outcome
+        } else if outcome == Outcome::OTHER.word() {
+            ek_other6(ctx.ctx)
+        } else if outcome == Outcome::PIECE.word() {
+            fragment::ek_piece6(ctx.ctx, tags as u32)
+        } else {
+            ek_send6(ctx.ctx, ek_ask6(ctx.ctx, tags as u32, outcome))
         }
     } else {
         Outcome::because(Reason::NotIp).word()
@@ -62,50 +66,50 @@ pub fn run(ctx: &XdpContext) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_known4(ctx: *mut xdp_md, tags: u32) -> u32 {
+pub(crate) extern "C" fn ek_known4(ctx: *mut xdp_md, tags: u32) -> u32 {
     known::<V4>(&XdpContext::new(ctx), tags).word()
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_known6(ctx: *mut xdp_md, tags: u32) -> u32 {
+pub(crate) extern "C" fn ek_known6(ctx: *mut xdp_md, tags: u32) -> u32 {
     known::<Addr>(&XdpContext::new(ctx), tags).word()
 }
 
 /// `outcome` says what was found out.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_ask4(ctx: *mut xdp_md, tags: u32, outcome: u32) -> u32 {
+pub(crate) extern "C" fn ek_ask4(ctx: *mut xdp_md, tags: u32, outcome: u32) -> u32 {
     ask::<V4>(&XdpContext::new(ctx), tags, Outcome::from_word(outcome) == Outcome::LOST).word()
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_ask6(ctx: *mut xdp_md, tags: u32, outcome: u32) -> u32 {
+pub(crate) extern "C" fn ek_ask6(ctx: *mut xdp_md, tags: u32, outcome: u32) -> u32 {
     ask::<Addr>(&XdpContext::new(ctx), tags, Outcome::from_word(outcome) == Outcome::LOST).word()
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_send4(ctx: *mut xdp_md, answer: u32) -> u32 {
+pub(crate) extern "C" fn ek_send4(ctx: *mut xdp_md, answer: u32) -> u32 {
     send::<V4>(&XdpContext::new(ctx), Answer::from_word(answer)).word()
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_send6(ctx: *mut xdp_md, answer: u32) -> u32 {
+pub(crate) extern "C" fn ek_send6(ctx: *mut xdp_md, answer: u32) -> u32 {
     send::<Addr>(&XdpContext::new(ctx), Answer::from_word(answer)).word()
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_other4(ctx: *mut xdp_md) -> u32 {
+pub(crate) extern "C" fn ek_other4(ctx: *mut xdp_md) -> u32 {
     other::<V4>(ctx).word()
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_other6(ctx: *mut xdp_md) -> u32 {
+pub(crate) extern "C" fn ek_other6(ctx: *mut xdp_md) -> u32 {
     other::<Addr>(ctx).word()
 }
 
@@ -138,11 +142,15 @@ fn conclude(ctx: &XdpContext, outcome: Outcome, tags: u64) -> u32 {
 fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
     let mut why = Reason::Malformed;
     let Some(packet) = A::parse(ctx, &mut why) else {
-        return if matches!(why, Reason::OtherProtocol) { Outcome::OTHER } else { Outcome::because(why) };
+        return match why {
+            Reason::Fragment => Outcome::PIECE,
+            Reason::OtherProtocol => Outcome::OTHER,
+            why => Outcome::because(why),
+        };
     };
-    // A SYN is decided by its service.
-    if packet.is_bare_syn() {
-        return stateless(ctx, &packet);
+    // A SYN is decided by its service, and one with ACK has an option that may have to be lowered.
+    if packet.tcp_flags & Tcp::SYN != 0 {
+        return if packet.is_bare_syn() { stateless(ctx, &packet) } else { Outcome::UNKNOWN };
     }
     let Some(slot) = flows::find(&packet.key) else {
         return Outcome::UNKNOWN;
@@ -219,6 +227,7 @@ fn send<A: Control>(ctx: &XdpContext, answer: Answer) -> Outcome {
             Outcome::by_reason(answer.reason())
         };
     }
+    mss::lower::<A>(ctx, answer);
     let mut why = Reason::Malformed;
     let Some(packet) = A::parse(ctx, &mut why) else {
         return Outcome::because(why);
@@ -249,7 +258,7 @@ pub(crate) struct Way {
 
 impl Way {
     #[inline(always)]
-    fn by(answer: Answer) -> Self {
+    pub(crate) fn by(answer: Answer) -> Self {
         let (source, source_port) = match scratch::get() {
             // SAFETY: the record is this CPU's own.
             Some(scratch) => unsafe { ((*scratch).decision.source, (*scratch).decision.source_port) },
@@ -273,9 +282,9 @@ fn forward_half<A: Control>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slo
     }
     let way = Way { method: flow::method(state), source: other.as_ref()[1], source_port: flow::port(state) };
     if way.method == Method::NAT || way.method == Method::FULL_NAT {
-        follow_return_hop(ctx, packet, slot, backend, tags);
+        follow_return_hop(&packet.key, slot, backend, &return_hop(ctx, packet.ethernet, tags));
     }
-    touch(packet, slot, state, number);
+    touch(&packet.key, packet.tcp_flags, slot, state, number);
     let action = forward::to_backend(ctx, packet, &way, backend);
     if action.is_ok() {
         counters::packet(number, packet.frame_length());
@@ -314,7 +323,7 @@ fn half_open_reply<A: Family>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
 fn reply_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A>) -> Outcome {
     // SAFETY: a slot stays readable until this program ends.
     let (state, place, other) = unsafe { ((*slot).state, (*slot).place, (*slot).other) };
-    touch(packet, slot, state, flow::backend(place));
+    touch(&packet.key, packet.tcp_flags, slot, state, flow::backend(place));
     let mut address = A::from_other(&other);
     let mut client = packet.key.destination;
     let mut ports = Ports { source: flow::port(state), destination: packet.key.ports.destination };
@@ -352,7 +361,13 @@ pub(crate) fn now() -> u32 {
 }
 
 #[inline(always)]
-fn touch<A: Family>(packet: &Packet<A>, slot: *mut Slot<A>, state: u32, backend: u32) {
+pub(crate) fn touch<A: Family>(
+    key: &FlowKey<A>,
+    tcp_flags: u8,
+    slot: *mut Slot<A>,
+    state: u32,
+    backend: u32,
+) {
     let now = now();
     // SAFETY: a slot stays writable until this program ends.
     unsafe {
@@ -360,15 +375,15 @@ fn touch<A: Family>(packet: &Packet<A>, slot: *mut Slot<A>, state: u32, backend:
             (*slot).last_seen = now;
         }
     }
-    let ending = packet.tcp_flags & (Tcp::FIN | Tcp::RST);
+    let ending = tcp_flags & (Tcp::FIN | Tcp::RST);
     if ending != 0 {
         if state & (SEEN_FIN | SEEN_RST) == 0 && state & REPLY == 0 {
             load::add(backend, -1);
         }
-        flows::set(slot, self::ending(packet.tcp_flags));
+        flows::set(slot, self::ending(tcp_flags));
     } else if state & (SEEN_FIN | SEEN_RST) != 0 {
         // Who goes on after a RST did not send it, and who goes on after a SYN that did not ask for the flow began anew.
-        let anew = state & (SEEN_FIN | REPLY) == SEEN_FIN && seen::contains(flow_hash(&packet.key));
+        let anew = state & (SEEN_FIN | REPLY) == SEEN_FIN && seen::contains(flow_hash(key));
         flows::clear(slot, if anew { SEEN_FIN | SEEN_RST } else { SEEN_RST });
     }
 }
@@ -408,23 +423,21 @@ pub(crate) fn return_hop(ctx: &XdpContext, ethernet: *mut Ethernet, tags: u32) -
 
 /// Follows a client whose router changed: replies go where its packets come from now.
 #[inline(always)]
-fn follow_return_hop<A: Family>(
-    ctx: &XdpContext,
-    packet: &Packet<A>,
+pub(crate) fn follow_return_hop<A: Family>(
+    key: &FlowKey<A>,
     slot: *mut Slot<A>,
     backend: &Backend,
-    tags: u32,
+    hop: &NextHop,
 ) {
-    let hop = return_hop(ctx, packet.ethernet, tags);
     // SAFETY: a slot stays readable until this program ends.
     let place = unsafe { (*slot).place };
-    if hops::get(flow::hop(place)).is_some_and(|known| *known == hop) {
+    if hops::get(flow::hop(place)).is_some_and(|known| known == hop) {
         return;
     }
-    let place = flow::place(flow::backend(place), hops::number(hops::words(&hop), now()));
+    let place = flow::place(flow::backend(place), hops::number(hops::words(hop), now()));
     // SAFETY: as above.
     unsafe { (*slot).place = place };
-    if let Some(reply) = flows::look_up(&reply_key(&packet.key, slot, backend)) {
+    if let Some(reply) = flows::look_up(&reply_key(key, slot, backend)) {
         // SAFETY: as above.
         unsafe { (*reply).place = place };
     }

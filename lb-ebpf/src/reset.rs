@@ -21,13 +21,13 @@ pub(crate) fn answer<A: Control>(ctx: *mut xdp_md) -> bool {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_reset4(ctx: *mut xdp_md) -> u32 {
+pub(crate) extern "C" fn ek_reset4(ctx: *mut xdp_md) -> u32 {
     u32::from(answered::<V4>(&XdpContext::new(ctx)).is_some())
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_reset6(ctx: *mut xdp_md) -> u32 {
+pub(crate) extern "C" fn ek_reset6(ctx: *mut xdp_md) -> u32 {
     u32::from(answered::<Addr>(&XdpContext::new(ctx)).is_some())
 }
 

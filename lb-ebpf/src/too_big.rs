@@ -30,13 +30,13 @@ pub(crate) fn answer<A: Control>(ctx: *mut xdp_md, mtu: u32) -> bool {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_too_big4(ctx: *mut xdp_md, mtu: u32) -> u32 {
+pub(crate) extern "C" fn ek_too_big4(ctx: *mut xdp_md, mtu: u32) -> u32 {
     u32::from(answered::<V4>(&XdpContext::new(ctx), mtu).is_some())
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_too_big6(ctx: *mut xdp_md, mtu: u32) -> u32 {
+pub(crate) extern "C" fn ek_too_big6(ctx: *mut xdp_md, mtu: u32) -> u32 {
     u32::from(answered::<Addr>(&XdpContext::new(ctx), mtu).is_some())
 }
 

@@ -83,7 +83,7 @@ pub(crate) fn restore(ctx: *mut xdp_md, stripped: u64) -> bool {
 /// Visible outside of the object, so that the verifier looks at it once and not for every way out.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_restore(ctx: *mut xdp_md, stripped: u64) -> u32 {
+pub(crate) extern "C" fn ek_restore(ctx: *mut xdp_md, stripped: u64) -> u32 {
     let ctx = XdpContext::new(ctx);
     let (tags, controls) = (stripped as u32, (stripped >> 32) as u32);
     let restored = push_one(&ctx, tags as u16, controls as u16)

@@ -11,8 +11,8 @@ use lb_common::reason::Reason;
 use lb_common::service::Method;
 
 use crate::packet::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Family, Ipv4, Ipv6, PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_UDP, Packet,
-    Udp, at,
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Family, Ipv4, Ipv6, PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_UDP,
+    Packet, Udp, at,
 };
 use crate::transmit::transmit;
 
@@ -73,7 +73,11 @@ fn vary<A: Family>(packet: &Packet<A>) -> u32 {
 #[inline(always)]
 fn grow(ctx: &XdpContext, bytes: u32) -> Result<(), Reason> {
     // SAFETY: the context is this program's own.
-    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(bytes as i32)) } != 0 { Err(Reason::NoHeadroom) } else { Ok(()) }
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(bytes as i32)) } != 0 {
+        Err(Reason::NoHeadroom)
+    } else {
+        Ok(())
+    }
 }
 
 /// IPv6 outside, or UDP between. `packet` is its length, traffic class and protocol number in one word. Returns the ethertype,

@@ -59,27 +59,27 @@ impl Whose for Addr {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_whose4() -> u32 {
+pub(crate) extern "C" fn ek_whose4() -> u32 {
     whose::<V4>()
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_whose6() -> u32 {
+pub(crate) extern "C" fn ek_whose6() -> u32 {
     whose::<Addr>()
 }
 
 /// What it returns says nothing: a function that the verifier looks at by itself returns a number.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_translate4(ctx: *mut xdp_md) -> u32 {
+pub(crate) extern "C" fn ek_translate4(ctx: *mut xdp_md) -> u32 {
     translate::<V4>(&XdpContext::new(ctx));
     0
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_translate6(ctx: *mut xdp_md) -> u32 {
+pub(crate) extern "C" fn ek_translate6(ctx: *mut xdp_md) -> u32 {
     translate::<Addr>(&XdpContext::new(ctx));
     0
 }

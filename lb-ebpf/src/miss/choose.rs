@@ -153,7 +153,7 @@ fn random() -> u32 {
 /// The chosen backend, or one of the next entries of the table if it is full.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_not_full(backend: u32, table: u32, entry: u32) -> u32 {
+pub(crate) extern "C" fn ek_not_full(backend: u32, table: u32, entry: u32) -> u32 {
     if !is_full(backend) {
         return backend;
     }
@@ -173,7 +173,7 @@ pub extern "C" fn ek_not_full(backend: u32, table: u32, entry: u32) -> u32 {
 /// (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001).
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_least_loaded(service: u32, table: u32) -> u32 {
+pub(crate) extern "C" fn ek_least_loaded(service: u32, table: u32) -> u32 {
     let Some(members) = members::get(service) else {
         return NO_BACKEND;
     };
@@ -200,7 +200,7 @@ pub extern "C" fn ek_least_loaded(service: u32, table: u32) -> u32 {
 /// The first in the order of the configuration that takes another flow; the last one has no limit.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_first_not_full(service: u32) -> u32 {
+pub(crate) extern "C" fn ek_first_not_full(service: u32) -> u32 {
     let Some(members) = members::get(service) else {
         return NO_BACKEND;
     };

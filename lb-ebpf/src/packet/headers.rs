@@ -44,6 +44,7 @@ pub(crate) struct Ipv4 {
 
 impl Ipv4 {
     pub(crate) const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
+    pub(crate) const MORE_FRAGMENTS: u16 = 0x2000_u16.to_be();
     /// An offset: not the first fragment.
     pub(crate) const OFFSET_MASK: u16 = 0x1fff_u16.to_be();
     /// More fragments, or an offset.

@@ -5,12 +5,14 @@
 //! instruction, and `read_unaligned` would make four of it.
 
 mod control;
+mod extensions;
 mod family;
 mod headers;
 mod parse;
 
 use aya_ebpf::programs::XdpContext;
 pub(crate) use control::Control;
+pub(crate) use extensions::{Chain, is_extension};
 pub(crate) use family::Family;
 pub(crate) use headers::*;
 pub(crate) use parse::Packet;
@@ -43,4 +45,31 @@ pub(crate) fn opaque(number: usize) -> usize {
 #[inline(always)]
 pub(crate) fn holds(ctx: &XdpContext, bytes: usize) -> bool {
     bytes <= ctx.data_end() - ctx.data()
+}
+
+/// Bytes from anywhere in the frame, or `None` if it ends before the last of them.
+#[inline(always)]
+pub(crate) fn load<const BYTES: usize>(ctx: &XdpContext, offset: u32) -> Option<[u8; BYTES]> {
+    // SAFETY: `anywhere` compared all of them with the end of the packet.
+    anywhere(ctx, offset).map(|bytes| unsafe { *bytes })
+}
+
+/// Writes bytes there, if the frame holds them.
+#[inline(always)]
+pub(crate) fn store<const BYTES: usize>(ctx: &XdpContext, offset: u32, bytes: [u8; BYTES]) {
+    if let Some(place) = anywhere(ctx, offset) {
+        // SAFETY: as above.
+        unsafe { *place = bytes };
+    }
+}
+
+/// No frame is longer; the verifier asks for some bound.
+const LONGEST: u32 = 0x3fff;
+
+#[inline(always)]
+fn anywhere<const BYTES: usize>(ctx: &XdpContext, offset: u32) -> Option<*mut [u8; BYTES]> {
+    // The comparison that the compiler makes of one byte tells the verifier nothing (`find_good_pkt_pointers` in
+    // kernel/bpf/verifier.c).
+    const { assert!(BYTES > 1) };
+    if offset > LONGEST { None } else { at(ctx, (offset & LONGEST) as usize) }
 }
