@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use evenkeel::dataplane::clock::Clock;
 use evenkeel::dataplane::flow_table::grace;
+use evenkeel::dataplane::flow_table::pool::{Member, Pool};
 use evenkeel::dataplane::sweep::{Census, Now, Orders};
+use lb_common::backend::Backend;
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 use nix::time::{ClockId, clock_gettime};
@@ -18,7 +20,12 @@ fn sweep_after(node: &mut Node, silence: Duration) -> Census {
     let monotonic = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
     let now = Now { jiffies: clock.jiffies(monotonic + silence), ticks: &|time| clock.ticks(time) };
     let sweeper = node.plane.sweeper.as_mut().unwrap();
-    sweeper.sweep(&Orders::default(), now, grace::wait)
+    let members = [0, 1].map(|number| {
+        let Backend { identity, address, port, .. } = backend(number);
+        (number, Member { identity, address, port })
+    });
+    let orders = Orders { pool: Pool::new(members, []).into(), ..Orders::default() };
+    sweeper.sweep(&orders, now, grace::wait)
 }
 
 fn gone(node: &mut Node, packet: &Packet, number: u32) {

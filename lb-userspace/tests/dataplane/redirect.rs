@@ -7,10 +7,11 @@ use evenkeel::config::model::{Interface, XdpMode};
 use lb_common::backend::{Backend, NextHop};
 use lb_common::reason::Reason;
 use lb_common::service::Method;
+use lb_common::station::Station;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 
-use crate::fixture::{Action, INTERFACE, Node, backend, delivered, reply, returned, station, tcp};
+use crate::fixture::{Action, INSIDE_MAC, INTERFACE, Node, backend, delivered, reply, returned, station, tcp};
 use crate::packet::SYN;
 
 /// A namespace of this thread's own, which ends with it, with one more interface.
@@ -52,7 +53,8 @@ fn replies_leave_by_the_interface_that_the_client_comes_in_by() {
     let interface = Interface { name: "inside".to_owned(), mode: XdpMode::Native };
     node.plane.attach("evenkeel", &interface, None).unwrap();
     node.plane.interfaces.set(&BTreeSet::from([INTERFACE, outside])).unwrap();
-    node.plane.stations.set(&BTreeSet::from([station(INTERFACE), station(outside)])).unwrap();
+    let inside = Station { address: INSIDE_MAC, ..station(INTERFACE) };
+    node.plane.stations.set(&BTreeSet::from([station(INTERFACE), inside, station(outside)])).unwrap();
     let back = reply(&tcp(), 0);
     let row = |what, action| [(what, back.bytes(), action, Reason::Reply, Some(returned(&back)))];
 
