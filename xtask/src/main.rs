@@ -34,6 +34,9 @@ enum Task {
         /// Only tests whose name contains this
         #[arg(long)]
         only: Option<String>,
+        /// The kernel of `test kernel`
+        #[arg(long, value_enum, default_value_t)]
+        kernel: test::kernel::Version,
     },
     /// Builds a small data centre in network namespaces and breaks parts of it, as root
     Demo {
@@ -64,7 +67,7 @@ fn main() -> ExitCode {
         Task::Setup => setup::everything(),
         Task::Build { release } => build::all(release),
         Task::Lint => lint::run(),
-        Task::Test { scope, only } => test::run(scope, only.as_deref()),
+        Task::Test { scope, only, kernel } => test::run(scope, kernel, only.as_deref()),
         Task::Demo { once } => demo::run(once),
         Task::Bench { what: Bench::Packets { json } } => bench::packets::time(json),
     });

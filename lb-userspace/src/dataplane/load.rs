@@ -8,12 +8,13 @@ use std::time::Duration;
 use aya::maps::{MapData, MapError};
 use aya::programs::Xdp;
 use aya::programs::xdp::XdpLink;
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use lb_common::addr::Addr;
 use lb_common::backend::Backend;
 use lb_common::service::{self, Members, QuicKey, Ranges, Service};
 use thiserror::Error;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::Sizes;
 use super::flow_table::FlowTable;
@@ -168,6 +169,17 @@ impl DataPlane {
         };
         plane.program_named("evenkeel")?;
         Ok(plane)
+    }
+
+    /// An array that is no part of this: the benchmark's object has one more.
+    ///
+    /// # Errors
+    /// The object has no array of that name.
+    pub fn records<T>(&mut self, name: &'static str) -> Result<Records<T>, MapOpenError>
+    where
+        T: Pod + FromBytes + IntoBytes + Immutable,
+    {
+        Records::open(&mut self.ebpf, name)
     }
 
     /// Hands what the programs log to this process's log, once a second: they only log what should never happen. Call

@@ -5,7 +5,7 @@ use evenkeel::dataplane::{DataPlane, Sizes, object};
 
 /// Instructions the verifier may walk through, of the million it would. A change that makes its work explode shows here
 /// before it is refused on an older kernel.
-const VERIFIED: u32 = 50_000;
+const VERIFIED: u32 = 220_000;
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
