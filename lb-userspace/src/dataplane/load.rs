@@ -25,6 +25,7 @@ use super::maps::{
     Retired, Seed, Sources, Stations, Tables, names, seed,
 };
 use super::object;
+use super::probe::{self, TooOld};
 use super::sweep::Sweeper;
 
 /// Layout of the pinned maps. A daemon adopts maps of its own layout only.
@@ -34,6 +35,8 @@ const EARLIER: [&str; 1] = ["v1"];
 
 #[derive(Debug, Error)]
 pub enum LoadError {
+    #[error(transparent)]
+    TooOld(#[from] TooOld),
     #[error("cannot make {}: {source}; is a bpf file system mounted? mount -t bpf bpf /sys/fs/bpf", path.display())]
     PinDirectory {
         path: PathBuf,
@@ -106,6 +109,7 @@ impl DataPlane {
     /// # Errors
     /// What the kernel refused, and what it needs.
     pub fn load(directory: &Path, wanted: Sizes) -> Result<Self, LoadError> {
+        probe::check()?;
         let maps = directory.join(LAYOUT);
         let links = directory.join("links");
         for path in [&maps, &links] {
