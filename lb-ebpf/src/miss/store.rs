@@ -130,6 +130,8 @@ fn insert<A: Family>(
     if packet.is_tcp() {
         counters::new_flow(decision.backend);
     }
+    // From here on a fingerprint says that the client began anew.
+    seen::forget(decision.hash);
     Ok(if decision.by_id { Reason::ConnectionId } else { Reason::NewFlow })
 }
 

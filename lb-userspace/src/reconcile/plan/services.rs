@@ -2,7 +2,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lb_common::limits;
-use lb_common::service::{MEMBERS, MOVED, Members, NO_TABLE, Service};
+use lb_common::service::{
+    MEMBERS, MOVED, Members, Method, NO_TABLE, RESET, Rate, STATELESS, Scheduler, Service,
+};
 
 use super::{Actual, Circumstances, Plan, PlanError, Step};
 use crate::desired::{self, Desired, Key, Listener};
@@ -131,12 +133,27 @@ pub(super) fn plan(
         {
             record.previous = NO_TABLE;
         }
+        if is_stateless(&record) {
+            record.flags |= STATELESS;
+        }
         if there != Some(&record) {
             writes.push(Step::WriteService(number, record));
         }
     }
     plan.steps.append(&mut writes);
     Ok(())
+}
+
+/// Whether its table alone decides what becomes of a SYN.
+fn is_stateless(record: &Service) -> bool {
+    let by_table = Scheduler::is_hash(record.scheduler) && record.previous == NO_TABLE;
+    let unanswered = [Method::Tunnel as u8, Method::Direct as u8].contains(&record.method);
+    let nothing_else = record.flags & !RESET == 0
+        && record.persistence == 0
+        && record.quic_length == 0
+        && record.rate == Rate::default()
+        && record.source_rate == Rate::default();
+    by_table && unanswered && nothing_else
 }
 
 /// What [`crate::sched`] builds the table from; in the order of the configuration.

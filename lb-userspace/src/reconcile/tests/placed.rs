@@ -3,7 +3,7 @@
 use lb_common::addr::{Address as _, V4};
 use lb_common::flow::{FlowKey, MappedKey, Ports as FlowPorts};
 use lb_common::hash::{flow_hash, source_hash, table_entry};
-use lb_common::service::{MOVED, Scheduler};
+use lb_common::service::{LISTS, MOVED, Method, Rate, STATELESS, Scheduler};
 
 use super::*;
 use crate::reconcile::expected::Expected;
@@ -58,6 +58,31 @@ fn a_service_that_goes_by_more_than_its_table_always_asks() {
     place(&mut world, &plan);
     world.reconcile(&pool);
     assert!(moved(&world));
+}
+
+#[test]
+fn a_syn_is_decided_by_the_table_alone_where_nothing_else_is_asked_of_its_service() {
+    type Change = fn(&mut desired::Service);
+    let cases: [(&str, bool, Change); 7] = [
+        ("tunnel", true, |_| {}),
+        ("direct", true, |service| service.record.method = Method::Direct as u8),
+        ("nat", false, |service| service.record.method = Method::Nat as u8),
+        ("a scheduler that counts", false, |service| service.record.scheduler = Scheduler::Turn as u8),
+        ("lists", false, |service| service.record.flags |= LISTS),
+        ("a limit", false, |service| service.record.rate = Rate { per_jiffy: 1, burst: 1 }),
+        ("flows that may be elsewhere", false, |service| service.always_moved = true),
+    ];
+    for (what, expected, change) in cases {
+        let mut world = World::new();
+        let mut pool = service(&[80], &[(1, 1, true)]);
+        pool.record.method = Method::Tunnel as u8;
+        change(&mut pool);
+        let plan = world.reconcile(&one(pool.clone()));
+        assert_eq!(world.record(80).flags & STATELESS, 0, "{what}: nobody has looked yet");
+        place(&mut world, &plan);
+        world.reconcile(&one(pool));
+        assert_eq!(world.record(80).flags & STATELESS != 0, expected, "{what}");
+    }
 }
 
 fn flow(client: u32, port: u16) -> (MappedKey, FlowKey<V4>) {
