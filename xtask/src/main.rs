@@ -58,6 +58,9 @@ enum Bench {
         /// As JSON, for programs to read
         #[arg(long)]
         json: bool,
+        /// Times that everything is timed: 7, or 1 for a quick look
+        #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
+        runs: Option<u8>,
     },
 }
 
@@ -69,7 +72,7 @@ fn main() -> ExitCode {
         Task::Lint => lint::run(),
         Task::Test { scope, only, kernel } => test::run(scope, kernel, only.as_deref()),
         Task::Demo { once } => demo::run(once),
-        Task::Bench { what: Bench::Packets { json } } => bench::packets::time(json),
+        Task::Bench { what: Bench::Packets { json, runs } } => bench::packets::time(json, runs),
     });
     interrupt::settle();
     match done {

@@ -22,6 +22,7 @@ use report::{Cost, Report};
 /// Established flows beside each other: within the first, second and third cache, and beyond.
 const FLOWS: [u32; 4] = [1, 1 << 10, 1 << 16, MOST];
 const MOST: u32 = 1 << 20;
+/// Unless `--runs` says otherwise.
 const RUNS: usize = 7;
 
 /// Packets in one run: every flow is met, and what is around a run does not count.
@@ -30,7 +31,8 @@ const fn rounds(flows: u32) -> u32 {
 }
 
 fn main() -> ExitCode {
-    match measure() {
+    let asked = env::args().skip_while(|argument| argument != "--runs").nth(1);
+    match measure(asked.and_then(|runs| runs.parse().ok()).unwrap_or(RUNS)) {
         Ok(report) if env::args().any(|argument| argument == "--json") => println!("{}", report.json()),
         Ok(report) => print!("{}", report.table()),
         Err(error) => {
@@ -41,24 +43,24 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn measure() -> Result<Report> {
+fn measure(runs: usize) -> Result<Report> {
     let started = Instant::now();
     let mut beds = Path::ALL.into_iter().map(|path| Bed::new(path, MOST)).collect::<Result<Vec<_>>>()?;
     let mut costs = Vec::new();
     for flows in FLOWS {
         eprintln!("{flows} flows, after {} s", started.elapsed().as_secs());
-        costs.extend(beside(&mut beds, flows).with_context(|| format!("at {flows} flows"))?);
+        costs.extend(beside(&mut beds, flows, runs).with_context(|| format!("at {flows} flows"))?);
     }
-    Ok(Report { runs: RUNS, programs: programs()?, costs })
+    Ok(Report { runs, programs: programs()?, costs })
 }
 
 /// All cases in turn, again and again, so that what drifts drifts for all of them.
-fn beside(beds: &mut [Bed], flows: u32) -> Result<Vec<Cost>> {
+fn beside(beds: &mut [Bed], flows: u32, runs: usize) -> Result<Vec<Cost>> {
     for bed in &mut *beds {
         bed.grow(flows)?;
     }
     let mut costs: Vec<Cost> = Vec::new();
-    for _ in 0..RUNS {
+    for _ in 0..runs {
         for bed in &mut *beds {
             for (kind, sample) in bed.measure(rounds(flows))? {
                 match costs.iter_mut().find(|cost| cost.path == bed.path && cost.kind == kind) {
