@@ -100,8 +100,9 @@ fn test_binary(package: &str, test: &str) -> Result<PathBuf> {
 fn guest_script(dataplane: &Path, singles: &[PathBuf; 2], skipped: &[&str], only: Option<&str>) -> String {
     let folder = workspace::root().join("lb-userspace");
     let options = "--include-ignored --color never";
+    let skip: String = skipped.iter().map(|test| format!(" --skip '{test}'")).collect();
     let mut script = format!(
-        "cd '{}' && {TUNNEL_DEVICES} '{}' {options} '{}'",
+        "cd '{}' && {TUNNEL_DEVICES} '{}' {options}{skip} '{}'",
         folder.display(),
         dataplane.display(),
         only.unwrap_or_default()
