@@ -8,8 +8,8 @@
 #![no_main]
 
 use aya_ebpf::bindings::xdp_action;
-use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::btf_maps::Array;
+use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
 use lb_common::timed::{self, HEADERS4, HEADERS6, OFFSET, Timed};

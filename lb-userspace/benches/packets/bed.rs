@@ -22,7 +22,7 @@ use lb_common::timed::{self, OFFSET, TO_CLIENT, TO_NODE, TO_SERVICE, Timed};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::case::{Kind, Path};
-use crate::headers::{self, ALLOCATED, BACKENDS, BACKEND_PORT, CLIENTS, INTERFACE, NODE_MAC, PORT};
+use crate::headers::{self, ALLOCATED, BACKEND_PORT, BACKENDS, CLIENTS, INTERFACE, NODE_MAC, PORT};
 
 pub(crate) struct Bed {
     plane: DataPlane,
@@ -104,7 +104,11 @@ impl Bed {
             self.establish(CLIENTS + self.flows / PORTS, count)?;
             self.flows = (self.flows / PORTS * PORTS + count).min(flows);
         }
-        let entries = if self.path.ipv6 { self.list(|tables| &tables.ipv6)? } else { self.list(|tables| &tables.ipv4)? };
+        let entries = if self.path.ipv6 {
+            self.list(|tables| &tables.ipv6)?
+        } else {
+            self.list(|tables| &tables.ipv4)?
+        };
         ensure!(
             entries == flows * self.path.entries(),
             "{:?}: the flow table has {entries} entries with {flows} flows",
@@ -128,10 +132,7 @@ impl Bed {
     }
 
     /// Counts entries of the flow table, and lists where replies of `fullnat` go.
-    fn list<A: Address>(
-        &mut self,
-        table: impl Fn(&Sweeper) -> &FlowTable<A>,
-    ) -> Result<u32> {
+    fn list<A: Address>(&mut self, table: impl Fn(&Sweeper) -> &FlowTable<A>) -> Result<u32> {
         let table = table(self.plane.sweeper.as_ref().context("the flow tables were handed away")?);
         let (mut entries, mut replies) = (0, 0);
         for (_, half) in table.live() {
@@ -141,8 +142,7 @@ impl Bed {
                 let backend = headers::word(source.mapped()) - BACKENDS;
                 let allocated = headers::word(destination.mapped()) - ALLOCATED;
                 ensure!(ports.source == BACKEND_PORT.to_be(), "a reply comes from another port");
-                let reply =
-                    timed::reply(backend as u8, allocated as u8, u16::from_be(ports.destination));
+                let reply = timed::reply(backend as u8, allocated as u8, u16::from_be(ports.destination));
                 self.replies.write(replies, &reply)?;
                 replies += 1;
             }

@@ -79,7 +79,9 @@ fn beside(beds: &mut [Bed], flows: u32, runs: usize) -> Result<Vec<Cost>> {
 /// Instructions the verifier walks through to accept each shipped program.
 fn programs() -> Result<Vec<(&'static str, u32)>> {
     let mut programs = Vec::new();
-    for (object, names) in [(object::EVENKEEL, &["evenkeel", "clock", "tables"][..]), (object::DECAP, &["decap"])] {
+    for (object, names) in
+        [(object::EVENKEEL, &["evenkeel", "clock", "tables"][..]), (object::DECAP, &["decap"])]
+    {
         let mut ebpf = Ebpf::load(object)?;
         for name in names {
             let program: &mut Xdp = ebpf.program_mut(name).context("there is no such program")?.try_into()?;

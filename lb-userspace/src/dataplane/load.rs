@@ -21,8 +21,8 @@ use super::flow_table::FlowTable;
 use super::flow_table::hops::Hops;
 use super::flow_table::load::Loads;
 use super::maps::{
-    self, Counters, Entries, Interfaces, Listeners, MapAccessError, MapOpenError, Reasons, Records,
-    Retired, Seed, Sources, Stations, Tables, names, seed,
+    self, Counters, Entries, Interfaces, Listeners, MapAccessError, MapOpenError, Reasons, Records, Retired,
+    Seed, Sources, Stations, Tables, names, seed,
 };
 use super::object;
 use super::probe::{self, TooOld};

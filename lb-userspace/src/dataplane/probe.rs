@@ -53,7 +53,9 @@ const FEATURES: [Feature; 7] = [
         name: "functions in BPF that are verified by themselves",
         since: Since(5, 6),
         without: None,
-        probe: || aya::features().btf().map(|btf| btf.btf_func_global()).ok_or_else(|| io::Error::other("no BTF")),
+        probe: || {
+            aya::features().btf().map(|btf| btf.btf_func_global()).ok_or_else(|| io::Error::other("no BTF"))
+        },
     },
     Feature {
         name: "the helper bpf_jiffies64",
@@ -84,10 +86,13 @@ const FEATURES: [Feature; 7] = [
     Feature {
         name: "writing arrays of maps in batches",
         since: Since(5, 19),
-        without: Some("a table that changes takes some 10 ms by itself, where many would be put in place at once"),
+        without: Some(
+            "a table that changes takes some 10 ms by itself, where many would be put in place at once",
+        ),
         probe: || {
             let Some(inner) = create(&ARRAY)? else { return Ok(false) };
-            let outer = Map { kind: MapType::ArrayOfMaps as u32, value: 4, inner: inner.as_raw_fd(), ..ARRAY };
+            let outer =
+                Map { kind: MapType::ArrayOfMaps as u32, value: 4, inner: inner.as_raw_fd(), ..ARRAY };
             create(&outer)?.map_or(Ok(false), |map| batch::can_write(map.as_fd()))
         },
     },
@@ -107,7 +112,8 @@ pub fn check() -> Result<(), TooOld> {
 
 /// What to log. A probe without an answer says nothing: what is to be loaded will.
 fn judge(release: &str, found: &[(&Feature, io::Result<bool>)]) -> Result<Vec<String>, TooOld> {
-    let missing = || found.iter().filter(|(_, there)| matches!(there, Ok(false))).map(|(feature, _)| *feature);
+    let missing =
+        || found.iter().filter(|(_, there)| matches!(there, Ok(false))).map(|(feature, _)| *feature);
     let needed: Vec<&Feature> = missing().filter(|feature| feature.without.is_none()).collect();
     if let Some(since) = needed.iter().map(|feature| feature.since).max() {
         let lacks = needed.iter().map(|feature| feature.name).collect();
@@ -121,8 +127,10 @@ fn judge(release: &str, found: &[(&Feature, io::Result<bool>)]) -> Result<Vec<St
 }
 
 fn release() -> String {
-    nix::sys::utsname::uname()
-        .map_or_else(|_| "of unknown release".to_owned(), |name| name.release().to_string_lossy().into_owned())
+    nix::sys::utsname::uname().map_or_else(
+        |_| "of unknown release".to_owned(),
+        |name| name.release().to_string_lossy().into_owned(),
+    )
 }
 
 /// Of the kernel's include/uapi/linux/bpf.h.
@@ -225,7 +233,8 @@ mod tests {
 
     #[test]
     fn what_is_needed_is_one_error_that_names_the_first_kernel_with_all_of_it() {
-        let missing = ["ring buffers", "reading maps of prefixes in batches", "writing arrays of maps in batches"];
+        let missing =
+            ["ring buffers", "reading maps of prefixes in batches", "writing arrays of maps in batches"];
         let error = judge("5.4.0", &found(&missing)).unwrap_err().to_string();
         assert_eq!(
             error,
