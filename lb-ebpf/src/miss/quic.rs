@@ -3,7 +3,7 @@
 
 use lb_common::service::{QuicKey, Service};
 
-use super::choose::NO_BACKEND;
+use super::choose::{NO_BACKEND, serves};
 use crate::maps::quic;
 use crate::maps::scratch::Request;
 
@@ -40,5 +40,8 @@ fn look_up(head: &Head, id: usize, number: u32, service: &Service) -> u32 {
             key.id[at] = head[id + 1 + at];
         }
     }
-    quic::get(&key).unwrap_or(NO_BACKEND)
+    match quic::get(&key) {
+        Some(backend) if serves(backend) => backend,
+        _ => NO_BACKEND,
+    }
 }
