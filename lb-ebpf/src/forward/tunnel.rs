@@ -7,6 +7,7 @@ use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::{Backend, Encapsulation};
 use lb_common::checksum::fold_few;
+use lb_common::hash::flow_hash;
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 
@@ -62,12 +63,10 @@ pub(crate) fn encapsulate<A: Family>(
     transmit(ctx, &backend.next_hop, ETHERTYPE_IPV4)
 }
 
-/// A number that is the same for all packets of a flow.
+/// A number that is the same for all packets of a flow. The other half of the hash picks the backend.
 #[inline(always)]
 fn vary<A: Family>(packet: &Packet<A>) -> u32 {
-    let source = packet.key.source.mapped().v4();
-    let product = (source ^ packet.key.ports.word()).wrapping_mul(0x9e37_79b1);
-    product ^ product >> 15
+    flow_hash(&packet.key) as u32
 }
 
 #[inline(always)]

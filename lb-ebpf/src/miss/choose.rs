@@ -133,7 +133,7 @@ fn pick(table: u32, entry: u32) -> u32 {
 }
 
 #[inline(always)]
-fn serves(number: u32) -> bool {
+pub(super) fn serves(number: u32) -> bool {
     backends::get(number).is_some_and(|backend| backend.flags & SERVING != 0)
 }
 

@@ -4,7 +4,8 @@ use lb_common::flow::{FlowKey, HalfOpen};
 use lb_common::reason::Reason;
 use lb_common::service::{SOURCES, Service};
 
-use crate::forward::full_nat::source_number;
+use super::is_old;
+use crate::forward::full_nat::{source, source_number};
 use crate::globals;
 use crate::maps::scratch::Decision;
 use crate::maps::{flows, half_open, pools};
@@ -32,11 +33,35 @@ pub(super) fn allocate<A: Family>(
         let port = (u32::from(pool.first_port) + offset) as u16;
         reply.destination = A::from_mapped(pool.addresses[address as usize & (SOURCES - 1)]);
         reply.ports.destination = port.to_be();
-        if flows::look_up(reply).is_none() && half_open::insert(reply, half, true) {
+        if flows::look_up(reply).is_none() && (half_open::insert(reply, half, true) || take_over(reply, half)) {
             decision.source = source_number(service.sources, address);
             decision.source_port = port.to_be();
             return Ok(());
         }
     }
     Err(Reason::NoPort)
+}
+
+/// Whether the flow still has the address and port it was given when its first packet came, which the reply half among the
+/// half-open flows tells; that lasts as long as the client goes on.
+#[inline(always)]
+pub(super) fn keep<A: Family>(reply: &mut FlowKey<A>, half: &HalfOpen, decision: &Decision) -> bool {
+    reply.destination = source(decision.source);
+    reply.ports.destination = decision.source_port;
+    let same = half_open::get(reply).is_some_and(|there| {
+        there.client == half.client
+            && there.client_port == half.client_port
+            && there.address == half.address
+            && there.port == half.port
+    });
+    same && half_open::insert(reply, half, false)
+}
+
+/// The port of a half-open flow that is too old. Of CPUs that see so at once, the one that changes its time gets it.
+#[inline(always)]
+fn take_over<A: Family>(reply: &FlowKey<A>, half: &HalfOpen) -> bool {
+    let Some(there) = half_open::get(reply) else {
+        return false;
+    };
+    is_old(there) && half_open::renew(there, half) && half_open::insert(reply, half, false)
 }

@@ -40,7 +40,7 @@ pub(super) fn store<A: Family>(
     let now = now();
     let hop = if replies { hops::number(packet.request.back, now) } else { hops::NONE };
     let half = reply_half(packet, method, number, backend, flow::place(decision.backend, hop), now)?;
-    if method == Method::FULL_NAT && !decision.known {
+    if method == Method::FULL_NAT && !(decision.known && full_nat::keep(reply, half, decision)) {
         full_nat::allocate(service, reply, half, decision)?;
     }
     if known {
@@ -126,6 +126,9 @@ fn insert<A: Family>(
             flows::remove(packet.key);
             return Err(Reason::FlowTableFull);
         }
+    }
+    if decision.known {
+        half_open::remove(packet.key);
     }
     if packet.is_tcp() {
         counters::new_flow(decision.backend);
