@@ -9,9 +9,10 @@
 
 use aya_ebpf::bindings::xdp_action;
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
-use aya_ebpf::macros::xdp;
+use aya_ebpf::btf_maps::Array;
+use aya_ebpf::macros::{btf_map, xdp};
 use aya_ebpf::programs::XdpContext;
-use lb_common::timed::{HEADERS, OFFSET, Timed, client};
+use lb_common::timed::{self, HEADERS4, HEADERS6, OFFSET, Timed};
 
 #[xdp]
 fn evenkeel(ctx: XdpContext) -> u32 {
@@ -42,31 +43,75 @@ fn empty(ctx: XdpContext) -> u32 {
     end(&ctx, action)
 }
 
+/// Addresses and ports that `fullnat` gave to flows, in any order: see [`lb_common::timed::reply`].
+#[btf_map(name = "ek_timed")]
+static REPLIES: Array<u32, { timed::REPLIES as usize }> = Array::new();
+
+/// Where in a frame the last word of source and destination address are, and the source port.
+const PLACES4: (usize, usize, usize) = (26, 30, 34);
+const PLACES6: (usize, usize, usize) = (34, 50, 54);
+
 /// Writes the headers of the next round.
 #[inline(always)]
 fn begin(ctx: &XdpContext) -> Option<*mut Timed> {
-    let timed = timed(ctx)?;
-    let headers = ctx.data() as *mut [u64; HEADERS / 8];
+    let timed = carried(ctx)?;
     let start = ctx.data() as *mut u8;
-    // SAFETY: `timed` compared a place behind all of these with the end of the packet.
+    // SAFETY: `carried` compared a place behind all of these with the end of the packet.
     unsafe {
         let number = ((*timed).round.wrapping_mul((*timed).stride) & (*timed).mask) as u32;
         (*timed).round += 1;
-        *headers = (*timed).headers;
-        let (address, port) = client((*timed).client, number);
-        let (address_at, port_at) = if (*timed).reply == 0 { (26, 34) } else { (30, 36) };
-        *start.add(address_at).cast::<u32>() = address.to_be();
-        *start.add(port_at).cast::<u16>() = port.to_be();
+        if (*timed).ipv6 == 0 {
+            *start.cast::<[u64; HEADERS4 / 8]>() = *(&raw const (*timed).headers).cast();
+            address(timed, start, PLACES4, number)?;
+        } else {
+            *start.cast::<[u64; HEADERS6 / 8]>() = (*timed).headers;
+            address(timed, start, PLACES6, number)?;
+        }
     }
     Some(timed)
 }
 
+/// Writes addresses and ports that differ by round.
+///
+/// # Safety
+/// `start` is the start of the packet that `timed` lies in.
+#[inline(always)]
+unsafe fn address(
+    timed: *const Timed,
+    start: *mut u8,
+    (source, destination, ports): (usize, usize, usize),
+    number: u32,
+) -> Option<()> {
+    // SAFETY: by the caller.
+    unsafe {
+        let word = |at: usize, word: u32| *start.add(at).cast::<u32>() = word.to_be();
+        let port = |at: usize, port: u16| *start.add(at).cast::<u16>() = port.to_be();
+        if (*timed).direction == timed::TO_NODE {
+            let (from, to, to_port) =
+                timed::reply_ends((*timed).backend, (*timed).allocated, *REPLIES.get(number)?);
+            word(source, from);
+            word(destination, to);
+            port(ports + 2, to_port);
+            return Some(());
+        }
+        let (client, client_port) = timed::client((*timed).client, number);
+        if (*timed).direction == timed::TO_CLIENT {
+            word(destination, client);
+            port(ports + 2, client_port);
+        } else {
+            word(source, client);
+            port(ports, client_port);
+        }
+    }
+    Some(())
+}
+
 #[inline(always)]
 fn end(ctx: &XdpContext, action: u32) -> u32 {
-    let Some(timed) = timed(ctx) else {
+    let Some(timed) = carried(ctx) else {
         return xdp_action::XDP_ABORTED;
     };
-    // SAFETY: `timed` compared it with the end of the packet.
+    // SAFETY: `carried` compared it with the end of the packet.
     unsafe {
         if action == (*timed).action {
             (*timed).expected += 1;
@@ -76,7 +121,7 @@ fn end(ctx: &XdpContext, action: u32) -> u32 {
 }
 
 #[inline(always)]
-fn timed(ctx: &XdpContext) -> Option<*mut Timed> {
+fn carried(ctx: &XdpContext) -> Option<*mut Timed> {
     let place = ctx.data() + OFFSET;
     if place + size_of::<Timed>() > ctx.data_end() { None } else { Some(place as *mut Timed) }
 }

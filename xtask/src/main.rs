@@ -34,6 +34,9 @@ enum Task {
         /// Only tests whose name contains this
         #[arg(long)]
         only: Option<String>,
+        /// The kernel of `test kernel`
+        #[arg(long, value_enum, default_value_t)]
+        kernel: test::kernel::Version,
     },
     /// Builds a small data centre in network namespaces and breaks parts of it, as root
     Demo {
@@ -55,6 +58,9 @@ enum Bench {
         /// As JSON, for programs to read
         #[arg(long)]
         json: bool,
+        /// Times that everything is timed: 7, or 1 for a quick look
+        #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
+        runs: Option<u8>,
     },
 }
 
@@ -64,9 +70,9 @@ fn main() -> ExitCode {
         Task::Setup => setup::everything(),
         Task::Build { release } => build::all(release),
         Task::Lint => lint::run(),
-        Task::Test { scope, only } => test::run(scope, only.as_deref()),
+        Task::Test { scope, only, kernel } => test::run(scope, kernel, only.as_deref()),
         Task::Demo { once } => demo::run(once),
-        Task::Bench { what: Bench::Packets { json } } => bench::packets::time(json),
+        Task::Bench { what: Bench::Packets { json, runs } } => bench::packets::time(json, runs),
     });
     interrupt::settle();
     match done {

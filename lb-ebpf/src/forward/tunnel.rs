@@ -5,7 +5,7 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
-use lb_common::backend::{Backend, Encapsulation};
+use lb_common::backend::{Backend, Encapsulation, PLAIN};
 use lb_common::checksum::fold_few;
 use lb_common::hash::flow_hash;
 use lb_common::reason::Reason;
@@ -28,11 +28,14 @@ pub(crate) fn overhead(method: u32, backend: &Backend) -> u32 {
     if method != Method::TUNNEL {
         return 0;
     }
+    if backend.flags & PLAIN != 0 {
+        return IPV4;
+    }
     let ip = if backend.address.is_v4() { IPV4 } else { IPV6 };
     if backend.encapsulation == Encapsulation::Gue as u8 { ip + UDP } else { ip }
 }
 
-/// What is usual is inlined: IPv4 outside, and nothing between the two headers.
+/// What is usual is inlined.
 #[inline(always)]
 pub(crate) fn encapsulate<A: Family>(
     ctx: &XdpContext,
@@ -45,10 +48,9 @@ pub(crate) fn encapsulate<A: Family>(
         A::traffic_class(packet.ip)
     };
     let inner = if A::IS_V4 { PROTOCOL_IPIP } else { PROTOCOL_IPV6 };
-    let vary = if backend.spread == 0 && backend.encapsulation == Encapsulation::Ip as u8 { 0 } else { vary(packet) };
-    if overhead(Method::TUNNEL, backend) != IPV4 {
+    if backend.flags & PLAIN == 0 {
         let lengths = packet.ip_length << 16 | u32::from(class) << 8 | u32::from(inner);
-        return match other(ctx.ctx, core::ptr::from_ref(backend), lengths, vary) {
+        return match other(ctx.ctx, core::ptr::from_ref(backend), lengths, vary(packet)) {
             0 => Err(Reason::NoHeadroom),
             ethertype => transmit(ctx, &backend.next_hop, ethertype as u16),
         };
@@ -57,7 +59,7 @@ pub(crate) fn encapsulate<A: Family>(
     let Some(outer) = at::<[u32; 5]>(ctx, size_of::<Ethernet>()) else {
         return Err(Reason::Internal);
     };
-    let header = ipv4(packet.ip_length + IPV4, class, inner, backend, vary);
+    let header = ipv4(packet.ip_length + IPV4, class, inner, backend, 0);
     // SAFETY: `at` compared the header with the new end of the packet.
     unsafe { *outer = header };
     transmit(ctx, &backend.next_hop, ETHERTYPE_IPV4)
@@ -79,7 +81,7 @@ fn grow(ctx: &XdpContext, bytes: u32) -> Result<(), Reason> {
     }
 }
 
-/// IPv6 outside, or UDP between. `packet` is its length, traffic class and protocol number in one word. Returns the ethertype,
+/// Any header, from the record. `packet` is its length, traffic class and protocol number in one word. Returns the ethertype,
 /// or 0 if there is no headroom. A function of its own: what is rarer must not cost the rest registers and stack.
 #[inline(never)]
 fn other(ctx: *mut xdp_md, backend: *const Backend, packet: u32, vary: u32) -> u32 {
@@ -129,7 +131,7 @@ fn outer(
         grow(ctx, IPV4 + udp).ok()?;
         let outer = at::<[u32; 5]>(ctx, size_of::<Ethernet>())?;
         // SAFETY: `at` compared the header with the new end of the packet.
-        unsafe { *outer = ipv4(length + IPV4, class, protocol, backend, vary) };
+        unsafe { *outer = ipv4(length + IPV4, class, protocol, backend, varied(backend.spread, vary)) };
         return Some(ETHERTYPE_IPV4);
     }
     grow(ctx, IPV6 + udp).ok()?;
@@ -158,9 +160,8 @@ fn varied(spread: u8, vary: u32) -> u32 {
 /// Five words in network order: the type of service of the inner packet (RFC 2983, RFC 6040), no fragmentation, so that
 /// the identification may be 0 (RFC 6864 section 4.1).
 #[inline(always)]
-fn ipv4(length: u32, class: u8, protocol: u8, backend: &Backend, vary: u32) -> [u32; 5] {
+fn ipv4(length: u32, class: u8, protocol: u8, backend: &Backend, varied: u32) -> [u32; 5] {
     let length = (length as u16).to_be_bytes();
-    let varied = varied(backend.spread, vary);
     // The record has the sum of what is the same for every packet, and of no other protocol than its own.
     let sum = backend.outer_sum
         + u32::from(u16::from_ne_bytes([0, class]))

@@ -9,7 +9,7 @@
 //! Errors about packets of the node itself are the kernel's, and those are all that routers send about the outer header
 //! of a tunnel: it names the two ends of the tunnel and no client. From a "too big" among them the kernel learns the
 //! size that the route takes only if somebody on the node has to do with the protocol that is quoted, as a tunnel device
-//! or a raw socket has (`icmp_socket_deliver` in net/ipv4/icmp.c, `icmpv6_notify` in net/ipv6/icmp.c).
+//! or a raw socket has (`icmp_socket_deliver` in net/ipv4/icmp.c, `icmpv6_notify` in net/ipv6/icmp.c); user space has one.
 
 mod translate;
 mod whose;

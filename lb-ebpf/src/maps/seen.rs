@@ -25,19 +25,21 @@ pub(crate) fn contains(hash: u64) -> bool {
     SEEN.get(index(hash)).is_some_and(|word| *word as u32 == fingerprint || (*word >> 32) as u32 == fingerprint)
 }
 
-/// Takes the fingerprint of a flow away.
+/// Takes the fingerprint of a flow away: both, if its client sent its first packet again.
 #[inline(always)]
 pub(crate) fn forget(hash: u64) {
     if let Some(word) = SEEN.get_ptr_mut(index(hash)) {
         // SAFETY: as above.
         unsafe {
-            let (newer, older) = (*word as u32, (*word >> 32) as u32);
+            let (mut newer, mut older) = (*word as u32, (*word >> 32) as u32);
             let fingerprint = (hash >> 32) as u32;
             if newer == fingerprint {
-                *word = u64::from(older) << 32;
-            } else if older == fingerprint {
-                *word = u64::from(newer);
+                newer = 0;
             }
+            if older == fingerprint {
+                older = 0;
+            }
+            *word = u64::from(older) << 32 | u64::from(newer);
         }
     }
 }

@@ -11,6 +11,20 @@ use crate::maps::scratch::Decision;
 use crate::maps::{flows, half_open, pools};
 use crate::packet::Family;
 
+/// Whether the address and port that the flow was given while it opened are still kept for it, by the reply half among the
+/// half-open flows: that one may have made room for another.
+#[inline(always)]
+pub(super) fn is_kept<A: Family>(reply: &mut FlowKey<A>, half: &HalfOpen, decision: &Decision) -> bool {
+    reply.destination = source(decision.source);
+    reply.ports.destination = decision.source_port;
+    half_open::get(reply).is_some_and(|kept| {
+        kept.client == half.client
+            && kept.client_port == half.client_port
+            && kept.address == half.address
+            && kept.port == half.port
+    })
+}
+
 /// Finds one, in sixteen tries, that no other flow to this backend has, and enters the reply half among the half-open flows: of two CPUs that
 /// try the same, one gets it, and while it is there no other flow does.
 #[inline(always)]
@@ -40,21 +54,6 @@ pub(super) fn allocate<A: Family>(
         }
     }
     Err(Reason::NoPort)
-}
-
-/// Whether the flow still has the address and port it was given when its first packet came, which the reply half among the
-/// half-open flows tells; that lasts as long as the client goes on.
-#[inline(always)]
-pub(super) fn keep<A: Family>(reply: &mut FlowKey<A>, half: &HalfOpen, decision: &Decision) -> bool {
-    reply.destination = source(decision.source);
-    reply.ports.destination = decision.source_port;
-    let same = half_open::get(reply).is_some_and(|there| {
-        there.client == half.client
-            && there.client_port == half.client_port
-            && there.address == half.address
-            && there.port == half.port
-    });
-    same && half_open::insert(reply, half, false)
 }
 
 /// The port of a half-open flow that is too old. Of CPUs that see so at once, the one that changes its time gets it.

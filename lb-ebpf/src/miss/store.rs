@@ -40,7 +40,11 @@ pub(super) fn store<A: Family>(
     let now = now();
     let hop = if replies { hops::number(packet.request.back, now) } else { hops::NONE };
     let half = reply_half(packet, method, number, backend, flow::place(decision.backend, hop), now)?;
-    if method == Method::FULL_NAT && !(decision.known && full_nat::keep(reply, half, decision)) {
+    if method == Method::FULL_NAT && !(decision.known && full_nat::is_kept(reply, half, decision)) {
+        if decision.known && flows::look_up(packet.key).is_some() {
+            // Another CPU has just stored the flow, with this port.
+            return Ok(Reason::Flow);
+        }
         full_nat::allocate(service, reply, half, decision)?;
     }
     if known {
@@ -50,8 +54,8 @@ pub(super) fn store<A: Family>(
     if !packet.is_tcp() && !decision.known {
         counters::new_flow(decision.backend);
     }
-    if method == Method::NAT {
-        // A flow whose reply would not find its way back is dropped.
+    if method == Method::NAT || method == Method::FULL_NAT && decision.known {
+        // Again for a client that tries again, maybe by another router. A flow whose reply would not find its way back is dropped.
         if !half_open::insert(reply, half, false) {
             return Err(Reason::FlowTableFull);
         }
@@ -127,11 +131,11 @@ fn insert<A: Family>(
             return Err(Reason::FlowTableFull);
         }
     }
-    if decision.known {
-        half_open::remove(packet.key);
-    }
     if packet.is_tcp() {
         counters::new_flow(decision.backend);
+    }
+    if decision.known {
+        half_open::remove(packet.key);
     }
     // From here on a fingerprint says that the client began anew.
     seen::forget(decision.hash);
@@ -190,8 +194,10 @@ fn reply_taken<A: Family>(packet: &Asked<'_, A>, reply_key: &FlowKey<A>) -> Resu
     // SAFETY: a slot stays readable until this program ends.
     let (state, address) = unsafe { ((*reply).state, A::from_other(&(*reply).other)) };
     if address == packet.key.destination && flow::port(state) == packet.key.ports.destination {
-        // Its forward half is missing, and comes back now.
-        flows::kill(reply);
+        // Its forward half is missing, and comes back now; or another CPU has just stored both.
+        if flows::look_up(packet.key).is_none() {
+            flows::kill(reply);
+        }
         return Ok(false);
     }
     let Some(scratch) = scratch::get() else {

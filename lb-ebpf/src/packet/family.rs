@@ -79,7 +79,13 @@ impl Family for V4 {
     #[inline(always)]
     unsafe fn forwarded(header: *mut Ipv4) {
         // SAFETY: by the caller.
-        unsafe { decrement_ttl(header, Update::new((*header).checksum)) };
+        unsafe {
+            (*header).ttl_protocol[0] -= 1;
+            // One less in the upper byte of a word is one more in that of the sum's complement (RFC 1624, and
+            // `ip_decrease_ttl` in include/net/ip.h).
+            let sum = u32::from((*header).checksum) + u32::from(0x0100_u16.to_be());
+            (*header).checksum = (sum + u32::from(sum >= 0xffff)) as u16;
+        }
     }
 
     #[inline(always)]

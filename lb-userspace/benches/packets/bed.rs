@@ -1,113 +1,249 @@
 //! A private copy of the program with one service, and runs of many rounds through it.
 
-use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::collections::{BTreeMap, BTreeSet};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions};
-use evenkeel::dataplane::{DataPlane, object};
-use lb_common::addr::Addr;
-use lb_common::backend::{Backend, NextHop, RESOLVED, SERVING};
-use lb_common::flow::{FlowKey, FlowValue, Half};
-use lb_common::limits::{FLOWS, HALF_OPEN, TABLE_ENTRIES};
-use lb_common::reason::Reason;
-use lb_common::service::{Method, NO_TABLE, ServiceKey, ServiceValue};
+use evenkeel::dataplane::flow_table::pairs::Other;
+use evenkeel::dataplane::flow_table::pool::{Member, Pool};
+use evenkeel::dataplane::flow_table::{FlowTable, key};
+use evenkeel::dataplane::maps::Records;
+use evenkeel::dataplane::sweep::Sweeper;
+use evenkeel::dataplane::{DataPlane, Sizes, object};
+use evenkeel::desired::Listener;
+use lb_common::addr::{Addr, Address, V4};
+use lb_common::backend::Backend;
+use lb_common::flow::{FlowKey, REPLY};
+use lb_common::hash::flow_hash;
+use lb_common::limits::{HALF_OPEN, SEEN, TABLE_ENTRIES};
+use lb_common::service::{Method, NO_TABLE, STATELESS, Service};
 use lb_common::station::Station;
-use lb_common::timed::{HEADERS, OFFSET, Timed, client};
+use lb_common::timed::{self, OFFSET, TO_CLIENT, TO_NODE, TO_SERVICE, Timed};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
-/// What is sent, over and over, each time by another client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    /// A packet of an established flow.
-    Hit,
-    /// Back from the backend.
-    Reply,
-    /// The first packet after the SYN, of a flow that is not known: it enters the table of half-open flows.
-    First,
-    /// The second, which enters the flow into the flow table.
-    New,
-    Syn,
-}
+use crate::case::{Kind, Path};
+use crate::headers::{self, ALLOCATED, BACKENDS, BACKEND_PORT, CLIENTS, INTERFACE, NODE_MAC, PORT};
 
 pub(crate) struct Bed {
     plane: DataPlane,
-    pub(crate) method: Method,
+    pub(crate) path: Path,
+    replies: Records<u32>,
+    /// As the program knows backends and sources.
+    pool: Pool,
     /// Established flows.
     flows: u32,
-    /// Number of the client that a run begins with.
-    first: u32,
+    /// Address of the first client of the next batch of new flows.
+    strangers: u32,
+    /// Rounds of the flood so far.
+    flooded: u64,
 }
 
-const SERVICE: (Ipv4Addr, u16) = (Ipv4Addr::new(203, 0, 113, 10), 80);
-const BACKEND: (Ipv4Addr, u16) = (Ipv4Addr::new(10, 0, 0, 11), 8080);
-/// Clients with established flows, and clients without.
-const CLIENTS: Ipv4Addr = Ipv4Addr::new(100, 64, 0, 0);
-const STRANGERS: Ipv4Addr = Ipv4Addr::new(100, 65, 0, 0);
-/// Test runs come in by the loopback interface, so this sends packets back out of it.
-const INTERFACE: u32 = 1;
-const NODE_MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
+/// Clients that open flows and are forgotten, and clients that only ever send a SYN.
+const STRANGERS: u32 = CLIENTS + (1 << 20);
+const FLOOD: u32 = CLIENTS + (1 << 21);
+/// Sources of the flood. Runs go on where the last one ended, and all of them together show each.
+const FLOOD_SOURCES: u64 = 1 << 22;
+
 const XDP_TX: u32 = 3;
 /// Odd, so that it visits every client, and large, so that it visits them in another order than they came in.
 const STRIDE: u64 = 0x9e37_79b1;
-/// New flows in one run: few beside a large table, and many enough that the cold start of a run does not count.
-pub(crate) const BATCH: u32 = 1 << 14;
+/// New flows in one run: many enough that the cold start of a run does not count, and few enough that none loses its
+/// fingerprint before it shows a second packet.
+pub(crate) const BATCH: u32 = 1 << 12;
+/// Clients of one address.
+const PORTS: u32 = 1 << 14;
+/// Flows that are established at once.
+const CHUNK: u32 = 1 << 14;
+/// With `fullnat`, so that the ports of one do not run out.
+const FULL_NAT_BACKENDS: u32 = 8;
 
 impl Bed {
-    /// With that many flows established, a power of two.
-    pub(crate) fn new(method: Method, flows: u32) -> Result<Self> {
-        let halves = if method == Method::Nat { 2 } else { 1 };
-        let mut plane = DataPlane::load_private(object::BENCH, halves * FLOWS, HALF_OPEN)?;
+    /// For so many flows at the most, a power of two. The tables are not smaller than those that ship.
+    pub(crate) fn new(path: Path, most: u32) -> Result<Self> {
+        let entries = path.entries() * (most + BATCH);
+        let sizes = if path.ipv6 {
+            Sizes::of(1024, entries.max(1 << 18))
+        } else {
+            Sizes::of(entries.max(1 << 20), 1024)
+        };
+        let mut plane = DataPlane::load_private(object::BENCH, sizes, HALF_OPEN)?;
         let station = Station { ifindex: INTERFACE, address: NODE_MAC, zero: 0 };
         plane.stations.set(&BTreeSet::from([station]))?;
-        plane.backends.write(0, &backend())?;
-        plane.tables.write(0, &vec![0; TABLE_ENTRIES as usize])?;
-        let (address, port) = SERVICE;
-        let key = ServiceKey { address: Addr::from(address), port: port.to_be(), protocol: 6, zero: 0 };
-        let value = ServiceValue { service: 0, table: 0, previous: NO_TABLE, method: method as u32 };
-        plane.services.write(&key, &value)?;
-        let mut bed = Self { plane, method, flows, first: 0 };
-        bed.establish()?;
-        Ok(bed)
+        let backends = if path.method == Method::FullNat { FULL_NAT_BACKENDS } else { 1 };
+        for number in 0..backends {
+            plane.backends.write(number, &headers::backend(path, number))?;
+        }
+        let table: Vec<u32> = (0..TABLE_ENTRIES).map(|entry| entry % backends).collect();
+        plane.tables.write(0, &table)?;
+        plane.pools.write(0, &headers::sources(path.ipv6))?;
+        let service = Service {
+            table: 0,
+            previous: NO_TABLE,
+            method: path.method as u8,
+            flags: if path.replies() { 0 } else { STATELESS },
+            // A minute, of the longest jiffies.
+            half_open: 6000,
+            ..Service::default()
+        };
+        plane.services.write(0, &service)?;
+        let listener = Listener { address: headers::service(path.ipv6), protocol: 6, port: PORT };
+        plane.listeners.write(&listener, 0)?;
+        let replies = plane.records("ek_timed")?;
+        let members = (0..backends).map(|number| {
+            let Backend { identity, address, port, .. } = headers::backend(path, number);
+            (number, Member { identity, address, port })
+        });
+        let pool = Pool::new(members, [(0, headers::sources(path.ipv6))]);
+        Ok(Self { plane, path, replies, pool, flows: 0, strangers: STRANGERS, flooded: 0 })
     }
 
-    /// A batch at a time: the table of half-open flows does not hold them all.
-    fn establish(&mut self) -> Result<()> {
-        for first in (0..self.flows).step_by(BATCH as usize) {
-            self.first = first;
-            for kind in [Kind::First, Kind::New] {
-                self.run("evenkeel", kind, self.flows.min(BATCH), 1)?;
-            }
+    /// Establishes flows until there are so many, a power of two.
+    pub(crate) fn grow(&mut self, flows: u32) -> Result<()> {
+        while self.flows < flows {
+            let count = CHUNK.min(flows - self.flows).next_power_of_two();
+            self.establish(CLIENTS + self.flows / PORTS, count)?;
+            self.flows = (self.flows / PORTS * PORTS + count).min(flows);
         }
-        self.first = 0;
+        let entries = if self.path.ipv6 { self.list(|tables| &tables.ipv6)? } else { self.list(|tables| &tables.ipv4)? };
+        ensure!(
+            entries == flows * self.path.entries(),
+            "{:?}: the flow table has {entries} entries with {flows} flows",
+            self.path
+        );
         Ok(())
     }
 
-    /// Nanoseconds a packet, over what the empty program takes just before.
-    pub(crate) fn measure(&mut self, kind: Kind, rounds: u32) -> Result<f64> {
-        if kind == Kind::First || kind == Kind::New {
-            return self.measure_new(kind);
+    /// Of what shows two packets, nearly all enters the flow table: a fingerprint that was lost takes another two.
+    fn establish(&mut self, first: u32, count: u32) -> Result<()> {
+        for pass in 0..10 {
+            // Up and down: three whose fingerprints are in one word would push each other out for ever in one order.
+            let stride = if pass % 2 == 0 { 1 } else { u64::MAX };
+            let before = self.counted(Kind::Hit)?;
+            self.run("evenkeel", &self.timed(Kind::Hit, first, count, stride), count)?;
+            if self.counted(Kind::Hit)? - before == u64::from(count) {
+                return Ok(());
+            }
         }
-        let empty = self.run("empty", kind, rounds, STRIDE)?;
-        Ok(self.run("evenkeel", kind, rounds, STRIDE)? - empty)
+        anyhow::bail!("{:?}: not all of {count} flows enter the flow table", self.path)
     }
 
-    fn measure_new(&mut self, kind: Kind) -> Result<f64> {
-        let empty = self.run("empty", kind, BATCH, 1)?;
-        self.forget(0..BATCH)?;
-        let first = self.run("evenkeel", Kind::First, BATCH, 1)?;
-        let second = self.run("evenkeel", Kind::New, BATCH, 1)?;
-        self.forget(self.flows..BATCH)?;
-        Ok(if kind == Kind::First { first } else { second } - empty)
+    /// Counts entries of the flow table, and lists where replies of `fullnat` go.
+    fn list<A: Address>(
+        &mut self,
+        table: impl Fn(&Sweeper) -> &FlowTable<A>,
+    ) -> Result<u32> {
+        let table = table(self.plane.sweeper.as_ref().context("the flow tables were handed away")?);
+        let (mut entries, mut replies) = (0, 0);
+        for (_, half) in table.live() {
+            entries += 1;
+            if self.path.method == Method::FullNat && half.state & REPLY != 0 {
+                let FlowKey { source, destination, ports, .. } = key(&half);
+                let backend = headers::word(source.mapped()) - BACKENDS;
+                let allocated = headers::word(destination.mapped()) - ALLOCATED;
+                ensure!(ports.source == BACKEND_PORT.to_be(), "a reply comes from another port");
+                let reply =
+                    timed::reply(backend as u8, allocated as u8, u16::from_be(ports.destination));
+                self.replies.write(replies, &reply)?;
+                replies += 1;
+            }
+        }
+        Ok(entries)
+    }
+
+    /// Nanoseconds a packet of every kind, over what the empty program takes just before. `rounds` is for packets of known
+    /// flows.
+    pub(crate) fn measure(&mut self, rounds: u32) -> Result<Vec<(Kind, f64)>> {
+        let mut samples = Vec::new();
+        for kind in self.path.kinds() {
+            match kind {
+                Kind::First => samples.extend(self.measure_new()?),
+                // With the first ones.
+                Kind::New => {}
+                Kind::Hit | Kind::Reply => {
+                    let timed = self.timed(kind, CLIENTS, self.flows, STRIDE);
+                    samples.push((kind, self.measure_over(&timed, kind, rounds)?));
+                }
+                Kind::Syn => {
+                    let mask = FLOOD_SOURCES - 1;
+                    let timed = Timed { round: self.flooded, mask, ..self.timed(kind, FLOOD, 1, STRIDE) };
+                    // Where they leave state, they take several times as long.
+                    let rounds = if self.path.replies() { 1 << 18 } else { 1 << 20 };
+                    self.flooded += u64::from(rounds);
+                    samples.push((kind, self.measure_over(&timed, kind, rounds)?));
+                }
+            }
+        }
+        Ok(samples)
+    }
+
+    fn measure_over(&mut self, timed: &Timed, kind: Kind, rounds: u32) -> Result<f64> {
+        let empty = self.run("empty", timed, rounds)?;
+        Ok(self.run_counted(timed, kind, rounds)? - empty)
+    }
+
+    /// First and second packets of clients that were never seen before.
+    fn measure_new(&mut self) -> Result<[(Kind, f64); 2]> {
+        let first = self.fresh()?;
+        let timed = self.timed(Kind::First, first, BATCH, 1);
+        let empty = self.run("empty", &timed, BATCH)?;
+        let opening = self.run_counted(&timed, Kind::First, BATCH)?;
+        let entering = self.run_counted(&timed, Kind::New, BATCH)?;
+        self.forget(first)?;
+        Ok([(Kind::First, opening - empty), (Kind::New, entering - empty)])
+    }
+
+    /// The first address of a batch of which no three clients leave their fingerprints in one word, which has room for two.
+    fn fresh(&mut self) -> Result<u32> {
+        for _ in 0..1000 {
+            let first = self.strangers;
+            self.strangers += BATCH.div_ceil(PORTS);
+            ensure!(self.strangers < FLOOD, "there are no strangers left");
+            let mut words = BTreeMap::new();
+            for number in 0..BATCH {
+                let hash = self.hash(&headers::key(self.path.ipv6, first, number));
+                *words.entry(hash as u32 & (SEEN - 1)).or_insert(0) += 1;
+            }
+            if words.values().all(|count| *count <= 2) {
+                return Ok(first);
+            }
+        }
+        anyhow::bail!("every batch has three fingerprints in one word")
+    }
+
+    /// Where the program leaves a flow's fingerprint.
+    fn hash(&self, key: &FlowKey<Addr>) -> u64 {
+        if self.path.ipv6 { flow_hash(key) } else { flow_hash(&unmapped(key)) }
+    }
+
+    /// Takes the flows of strangers out of the table. No program runs meanwhile.
+    fn forget(&mut self, first: u32) -> Result<()> {
+        let keys = (0..BATCH).map(|number| headers::key(self.path.ipv6, first, number));
+        let sweeper = self.plane.sweeper.as_mut().context("the flow tables were handed away")?;
+        if self.path.ipv6 {
+            forget(&mut sweeper.ipv6, keys, &self.pool)
+        } else {
+            forget(&mut sweeper.ipv4, keys.map(|key| unmapped(&key)), &self.pool)
+        }
+    }
+
+    fn run_counted(&mut self, timed: &Timed, kind: Kind, rounds: u32) -> Result<f64> {
+        let before = self.counted(kind)?;
+        let time = self.run("evenkeel", timed, rounds)?;
+        let counted = self.counted(kind)? - before;
+        ensure!(
+            counted == u64::from(rounds),
+            "{kind:?} of {:?}: {counted} of {rounds} packets were counted as {}",
+            self.path,
+            kind.reason().as_str()
+        );
+        Ok(time)
     }
 
     /// Nanoseconds a packet, by the kernel's own clock around all rounds.
-    fn run(&mut self, program: &'static str, kind: Kind, rounds: u32, stride: u64) -> Result<f64> {
-        let timed = self.timed(kind, stride, rounds);
+    fn run(&mut self, program: &'static str, timed: &Timed, rounds: u32) -> Result<f64> {
         let mut frame = vec![0; OFFSET + size_of::<Timed>()];
         frame[OFFSET..].copy_from_slice(timed.as_bytes());
         let mut out = frame.clone();
-        let before = self.counted(kind)?;
         let mut options = TestRunOptions::new();
         options.data_in = Some(&frame);
         options.data_out = Some(&mut out);
@@ -116,105 +252,65 @@ impl Bed {
         let after = Timed::read_from_bytes(&out[OFFSET..])
             .map_err(|_| anyhow::anyhow!("{program} left a frame of another length"))?;
         ensure!(
-            after.expected == u64::from(rounds),
-            "{program}, {kind:?} of {:?}: {} of {rounds} rounds ended as expected",
-            self.method,
+            after.expected == u64::from(rounds) && after.round == timed.round + u64::from(rounds),
+            "{program}, {:?}: {} of {rounds} rounds ended as expected",
+            self.path,
             after.expected
-        );
-        let counted = self.counted(kind)? - before;
-        ensure!(
-            program == "empty" || counted == u64::from(rounds),
-            "{kind:?} of {:?}: {counted} of {rounds} packets were counted as what they are",
-            self.method
         );
         Ok(result.duration.as_nanos() as f64)
     }
 
-    fn timed(&self, kind: Kind, stride: u64, rounds: u32) -> Timed {
-        let (first, _) = client(if kind == Kind::Syn { STRANGERS } else { CLIENTS }.to_bits(), self.first);
-        let clients = if matches!(kind, Kind::First | Kind::New) { rounds } else { self.flows };
+    /// Rounds by so many clients.
+    fn timed(&self, kind: Kind, first: u32, clients: u32, stride: u64) -> Timed {
+        let to_node = self.path.method == Method::FullNat;
         Timed {
-            headers: headers(kind),
+            headers: headers::headers(self.path.ipv6, kind),
             stride,
             mask: u64::from(clients - 1),
             client: first,
-            reply: u32::from(kind == Kind::Reply),
-            moves: u32::from(self.method == Method::Tunnel),
+            direction: match kind {
+                Kind::Reply if to_node => TO_NODE,
+                Kind::Reply => TO_CLIENT,
+                Kind::Hit | Kind::First | Kind::New | Kind::Syn => TO_SERVICE,
+            },
+            ipv6: u32::from(self.path.ipv6),
+            backend: BACKENDS,
+            allocated: ALLOCATED,
+            moves: u32::from(self.path.method == Method::Tunnel),
             action: XDP_TX,
             ..Timed::default()
         }
     }
 
     fn counted(&self, kind: Kind) -> Result<u64> {
-        let wanted = match kind {
-            Kind::Hit => Reason::Flow,
-            Kind::Reply => Reason::Reply,
-            Kind::New => Reason::NewFlow,
-            Kind::First | Kind::Syn => Reason::Opening,
-        };
         let counts = self.plane.reasons.read()?;
-        Ok(counts.into_iter().find(|(reason, _)| *reason == wanted).map_or(0, |(_, count)| count))
+        Ok(counts.into_iter().find(|(reason, _)| *reason == kind.reason()).map_or(0, |(_, count)| count))
     }
+}
 
-    /// Takes the flows of these clients out of the table.
-    fn forget(&mut self, clients: std::ops::Range<u32>) -> Result<()> {
-        let Some(flows) = self.plane.flows.as_mut() else { return Ok(()) };
-        for number in clients {
-            let (address, port) = client(CLIENTS.to_bits(), number);
-            let key = FlowKey {
-                source: address.to_be(),
-                destination: network(SERVICE.0),
-                source_port: port.to_be(),
-                destination_port: SERVICE.1.to_be(),
-                protocol: 6,
-            };
-            let Some(value) = flows.get(&key)? else { continue };
-            flows.remove(&key)?;
-            if self.method == Method::Nat {
-                flows.remove(&key.other_half(&FlowValue { half: Half::Forward as u8, ..value }))?;
-            }
+/// Takes flows, both halves, out of a table.
+fn forget<A: Address>(
+    table: &mut FlowTable<A>,
+    keys: impl Iterator<Item = FlowKey<A>>,
+    pool: &Pool,
+) -> Result<()> {
+    for key in keys {
+        let number = table.find(&key).context("a new flow is not in the table")?;
+        let half = table.get(number).context("a new flow is not live")?;
+        let other = match table.other_half(number, &half, pool) {
+            Other::There { number, .. } => Some(number),
+            Other::None => None,
+            Other::Missing | Other::Taken | Other::Unknown => anyhow::bail!("half of a new flow is missing"),
+        };
+        for number in [Some(number), other].into_iter().flatten() {
+            table.kill(number);
+            table.free(number);
         }
-        Ok(())
     }
+    Ok(())
 }
 
-fn backend() -> Backend {
-    Backend {
-        address: Addr::from(BACKEND.0),
-        tunnel_source: Addr::from(Ipv4Addr::new(10, 0, 0, 1)),
-        next_hop: NextHop { destination: [2, 0, 0, 0, 0, 3], source: [2, 0, 0, 0, 0, 4], ifindex: INTERFACE },
-        port: BACKEND.1.to_be(),
-        mtu: 1500,
-        flags: SERVING | RESOLVED,
-        service: 0,
-        zero: 0,
-    }
-}
-
-fn network(address: Ipv4Addr) -> u32 {
-    u32::from_ne_bytes(address.octets())
-}
-
-/// Ethernet, IPv4 and TCP, from or to nobody yet. No program here verifies checksums, so none is filled in.
-fn headers(kind: Kind) -> [u64; HEADERS / 8] {
-    const ACK: u8 = 16;
-    const SYN: u8 = 2;
-    let ip_length = (OFFSET + size_of::<Timed>() - 14) as u16;
-    let ((from, from_port), (to, to_port)) = match kind {
-        Kind::Reply => (BACKEND, (Ipv4Addr::UNSPECIFIED, 0)),
-        Kind::Hit | Kind::First | Kind::New | Kind::Syn => ((Ipv4Addr::UNSPECIFIED, 0), SERVICE),
-    };
-    let mut bytes = [0; HEADERS];
-    let mut put = |at: usize, field: &[u8]| bytes[at..at + field.len()].copy_from_slice(field);
-    put(0, &NODE_MAC);
-    put(6, &[2, 0, 0, 0, 0, 2, 8, 0]);
-    put(14, &[0x45, 0]);
-    put(16, &ip_length.to_be_bytes());
-    put(22, &[64, 6]);
-    put(26, &from.octets());
-    put(30, &to.octets());
-    put(34, &from_port.to_be_bytes());
-    put(36, &to_port.to_be_bytes());
-    put(46, &[0x50, if kind == Kind::Syn { SYN } else { ACK }]);
-    zerocopy::transmute!(bytes)
+fn unmapped(key: &FlowKey<Addr>) -> FlowKey<V4> {
+    let FlowKey { source, destination, ports, protocol } = *key;
+    FlowKey { source: V4::from_mapped(source), destination: V4::from_mapped(destination), ports, protocol }
 }

@@ -2,43 +2,37 @@
 //! BENCHMARKS.md. `cargo xtask bench packets` runs this as root.
 
 mod bed;
+mod case;
+mod headers;
 mod report;
 
 use std::env;
 use std::process::ExitCode;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use evenkeel::dataplane::{DataPlane, Decap, object};
-use lb_common::decap;
-use lb_common::service::Method;
+use aya::Ebpf;
+use aya::programs::Xdp;
+use evenkeel::dataplane::object;
 
-use bed::{Bed, Kind};
+use bed::Bed;
+use case::Path;
 use report::{Cost, Report};
 
 /// Established flows beside each other: within the first, second and third cache, and beyond.
-const FLOWS: [u32; 4] = [1, 1 << 10, 1 << 16, 1 << 20];
-/// Packets in one run; at most flows, each is met once.
-const ROUNDS: u32 = 1 << 20;
+const FLOWS: [u32; 4] = [1, 1 << 10, 1 << 16, MOST];
+const MOST: u32 = 1 << 20;
+/// Unless `--runs` says otherwise.
 const RUNS: usize = 7;
 
-const CASES: [(Method, Kind); 13] = [
-    (Method::Tunnel, Kind::Hit),
-    (Method::Direct, Kind::Hit),
-    (Method::Nat, Kind::Hit),
-    (Method::Nat, Kind::Reply),
-    (Method::Tunnel, Kind::First),
-    (Method::Direct, Kind::First),
-    (Method::Nat, Kind::First),
-    (Method::Tunnel, Kind::New),
-    (Method::Direct, Kind::New),
-    (Method::Nat, Kind::New),
-    (Method::Tunnel, Kind::Syn),
-    (Method::Direct, Kind::Syn),
-    (Method::Nat, Kind::Syn),
-];
+/// Packets in one run: every flow is met, and what is around a run does not count.
+const fn rounds(flows: u32) -> u32 {
+    if flows < 1 << 18 { 1 << 18 } else { flows }
+}
 
 fn main() -> ExitCode {
-    match measure() {
+    let asked = env::args().skip_while(|argument| argument != "--runs").nth(1);
+    match measure(asked.and_then(|runs| runs.parse().ok()).unwrap_or(RUNS)) {
         Ok(report) if env::args().any(|argument| argument == "--json") => println!("{}", report.json()),
         Ok(report) => print!("{}", report.table()),
         Err(error) => {
@@ -49,45 +43,50 @@ fn main() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn measure() -> Result<Report> {
+fn measure(runs: usize) -> Result<Report> {
+    let started = Instant::now();
+    let mut beds = Path::ALL.into_iter().map(|path| Bed::new(path, MOST)).collect::<Result<Vec<_>>>()?;
     let mut costs = Vec::new();
     for flows in FLOWS {
-        eprintln!("{flows} flows");
-        costs.extend(beside(flows).with_context(|| format!("at {flows} flows"))?);
+        eprintln!("{flows} flows, after {} s", started.elapsed().as_secs());
+        costs.extend(beside(&mut beds, flows, runs).with_context(|| format!("at {flows} flows"))?);
     }
-    Ok(Report { rounds: ROUNDS, runs: RUNS, programs: programs()?, costs })
+    Ok(Report { runs, programs: programs()?, costs })
 }
 
 /// All cases in turn, again and again, so that what drifts drifts for all of them.
-fn beside(flows: u32) -> Result<Vec<Cost>> {
-    let mut beds = [Method::Tunnel, Method::Direct, Method::Nat]
-        .into_iter()
-        .map(|method| Bed::new(method, flows))
-        .collect::<Result<Vec<_>>>()?;
-    let mut samples = [(); CASES.len()].map(|()| Vec::new());
-    for _ in 0..RUNS {
-        for ((method, kind), samples) in CASES.iter().zip(&mut samples) {
-            for bed in beds.iter_mut().filter(|bed| bed.method == *method) {
-                samples.push(bed.measure(*kind, ROUNDS)?);
+fn beside(beds: &mut [Bed], flows: u32, runs: usize) -> Result<Vec<Cost>> {
+    for bed in &mut *beds {
+        bed.grow(flows)?;
+    }
+    let mut costs: Vec<Cost> = Vec::new();
+    for _ in 0..runs {
+        for bed in &mut *beds {
+            for (kind, sample) in bed.measure(rounds(flows))? {
+                match costs.iter_mut().find(|cost| cost.path == bed.path && cost.kind == kind) {
+                    Some(cost) => cost.samples.push(sample),
+                    None => costs.push(Cost { path: bed.path, kind, flows, samples: vec![sample] }),
+                }
             }
         }
     }
-    Ok(CASES
-        .iter()
-        .zip(samples)
-        .map(|((method, kind), samples)| Cost::of(*method, *kind, flows, samples))
-        .collect())
+    for cost in &mut costs {
+        cost.samples.sort_by(f64::total_cmp);
+    }
+    Ok(costs)
 }
 
 /// Instructions the verifier walks through to accept each shipped program.
 fn programs() -> Result<Vec<(&'static str, u32)>> {
-    let mut plane = DataPlane::load_private(object::EVENKEEL, 1024, 1024)?;
-    let mut decap = Decap::load(decap::GUE_PORT)?;
-    [("evenkeel", plane.program_named("evenkeel")?), ("decap", decap.program())]
-        .into_iter()
-        .map(|(name, program)| {
+    let mut programs = Vec::new();
+    for (object, names) in [(object::EVENKEEL, &["evenkeel", "clock", "tables"][..]), (object::DECAP, &["decap"])] {
+        let mut ebpf = Ebpf::load(object)?;
+        for name in names {
+            let program: &mut Xdp = ebpf.program_mut(name).context("there is no such program")?.try_into()?;
+            program.load()?;
             let verified = program.info()?.verified_instruction_count();
-            Ok((name, verified.context("this kernel does not tell instructions verified")?))
-        })
-        .collect()
+            programs.push((*name, verified.context("only Linux 5.16 and later tell instructions verified")?));
+        }
+    }
+    Ok(programs)
 }

@@ -46,6 +46,7 @@ use crate::dataplane::{DataPlane, LoadError, Sizes};
 use crate::desired::{Desired, Known, desired};
 use crate::health::Report;
 use crate::net::next_hop::Found;
+use crate::net::path_mtu::PathMtu;
 use crate::net::ways;
 use crate::vrrp;
 use crate::vrrp::guard::Guard;
@@ -118,6 +119,7 @@ pub(crate) struct Daemon {
     clock: Clock,
     commands: mpsc::Sender<Command>,
     destinations: watch_channel::Sender<BTreeSet<IpAddr>>,
+    path_mtu: PathMtu,
     began: Instant,
 }
 
@@ -203,6 +205,7 @@ fn start(options: Options, guard: Guard, flows: &Flows) -> Result<(Daemon, Inbox
         clock,
         commands,
         destinations,
+        path_mtu: PathMtu::default(),
         began: Instant::now(),
         options,
     };

@@ -234,6 +234,9 @@ impl Daemon {
         self.admin.configure(&config);
         self.forwarding.set_timeouts(timeouts(&config.flows));
         self.config = config;
+        if let Err(error) = self.path_mtu.follow(&self.config) {
+            tracing::warn!("path MTUs to the backends of tunnels are not learned: {error}");
+        }
         if let Err(error) = self.forwarding.keep_only(&self.config.interfaces) {
             tracing::warn!("{error}; trying again");
         }

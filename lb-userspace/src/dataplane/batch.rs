@@ -12,6 +12,9 @@ const BPF_MAP_LOOKUP_BATCH: libc::c_long = 24;
 const BPF_MAP_UPDATE_BATCH: libc::c_long = 26;
 const BPF_MAP_DELETE_ELEM: libc::c_long = 3;
 
+/// Of the kernel's include/linux/errno.h: this type of map has no batches there.
+pub(super) const ENOTSUPP: i32 = 524;
+
 /// Elements asked for at once; more than any bucket of a hash map holds.
 pub(super) const CHUNK: usize = 8192;
 
@@ -80,7 +83,7 @@ where
         // SAFETY: both buffers hold CHUNK elements of the map's key and value size, which the typed handles guarantee,
         // as they do for the position.
         match unsafe { bpf(BPF_MAP_LOOKUP_BATCH, &mut attr) } {
-            Ok(()) => self.position = Some(next),
+            Ok(_) => self.position = Some(next),
             Err(error) if error.raw_os_error() == Some(libc::ENOENT) => self.done = true,
             Err(error) => return Err(error),
         }
@@ -105,7 +108,30 @@ fn write(map: BorrowedFd<'_>, keys: &[u32], values: &[u32]) -> io::Result<()> {
         ..BatchAttr::default()
     };
     // SAFETY: `keys` and `values` hold `count` elements; the kernel only reads them.
-    unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut attr) }
+    unsafe { bpf(BPF_MAP_UPDATE_BATCH, &mut attr) }.map(drop)
+}
+
+/// Whether maps of this kind are read in batches: asks for no element.
+pub(super) fn can_read(map: BorrowedFd<'_>) -> io::Result<bool> {
+    can(BPF_MAP_LOOKUP_BATCH, map)
+}
+
+/// Whether maps of this kind are written in batches.
+pub(super) fn can_write(map: BorrowedFd<'_>) -> io::Result<bool> {
+    can(BPF_MAP_UPDATE_BATCH, map)
+}
+
+fn can(command: libc::c_long, map: BorrowedFd<'_>) -> io::Result<bool> {
+    let mut attr = BatchAttr { map_fd: map.as_raw_fd() as u32, ..BatchAttr::default() };
+    // SAFETY: a batch of no element has neither keys nor values.
+    match unsafe { bpf(command, &mut attr) } {
+        Ok(_) => Ok(true),
+        // EINVAL is what an unknown command gets.
+        Err(error) if [Some(ENOTSUPP), Some(libc::EINVAL)].contains(&error.raw_os_error()) => Ok(false),
+        // An empty map is at its end.
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => Ok(true),
+        Err(error) => Err(error),
+    }
 }
 
 /// Deletes one element of a map with `u32` keys.
@@ -116,13 +142,13 @@ pub(super) fn delete(map: BorrowedFd<'_>, key: u32) -> io::Result<()> {
         ..ElementAttr::default()
     };
     // SAFETY: the key is four bytes and outlives the call.
-    unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) }
+    unsafe { bpf(BPF_MAP_DELETE_ELEM, &mut attr) }.map(drop)
 }
 
 /// # Safety
 /// `attr` is the part of `union bpf_attr` that `command` reads, and its addresses are valid for what the command does.
-unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<()> {
+pub(super) unsafe fn bpf<T>(command: libc::c_long, attr: &mut T) -> io::Result<libc::c_long> {
     // SAFETY: by the caller; the size given is that of `attr`.
     let result = unsafe { libc::syscall(libc::SYS_bpf, command, std::ptr::from_mut(attr), size_of::<T>()) };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 use aya::maps::{MapData, MapError};
 use aya::programs::Xdp;
 use aya::programs::xdp::XdpLink;
-use aya::{Ebpf, EbpfLoader};
+use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use lb_common::addr::Addr;
 use lb_common::backend::Backend;
 use lb_common::service::{self, Members, QuicKey, Ranges, Service};
 use thiserror::Error;
+use zerocopy::{FromBytes, Immutable, IntoBytes};
 
 use super::Sizes;
 use super::flow_table::FlowTable;
@@ -24,6 +25,7 @@ use super::maps::{
     Retired, Seed, Sources, Stations, Tables, names, seed,
 };
 use super::object;
+use super::probe::{self, TooOld};
 use super::sweep::Sweeper;
 
 /// Layout of the pinned maps. A daemon adopts maps of its own layout only.
@@ -33,6 +35,8 @@ const EARLIER: [&str; 1] = ["v1"];
 
 #[derive(Debug, Error)]
 pub enum LoadError {
+    #[error(transparent)]
+    TooOld(#[from] TooOld),
     #[error("cannot make {}: {source}; is a bpf file system mounted? mount -t bpf bpf /sys/fs/bpf", path.display())]
     PinDirectory {
         path: PathBuf,
@@ -105,6 +109,7 @@ impl DataPlane {
     /// # Errors
     /// What the kernel refused, and what it needs.
     pub fn load(directory: &Path, wanted: Sizes) -> Result<Self, LoadError> {
+        probe::check()?;
         let maps = directory.join(LAYOUT);
         let links = directory.join("links");
         for path in [&maps, &links] {
@@ -168,6 +173,17 @@ impl DataPlane {
         };
         plane.program_named("evenkeel")?;
         Ok(plane)
+    }
+
+    /// An array that is no part of this: the benchmark's object has one more.
+    ///
+    /// # Errors
+    /// The object has no array of that name.
+    pub fn records<T>(&mut self, name: &'static str) -> Result<Records<T>, MapOpenError>
+    where
+        T: Pod + FromBytes + IntoBytes + Immutable,
+    {
+        Records::open(&mut self.ebpf, name)
     }
 
     /// Hands what the programs log to this process's log, once a second: they only log what should never happen. Call

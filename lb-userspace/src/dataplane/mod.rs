@@ -13,6 +13,7 @@ mod load;
 pub mod maps;
 pub mod object;
 pub mod packet;
+pub mod probe;
 mod sizes;
 pub mod sweep;
 mod tables;

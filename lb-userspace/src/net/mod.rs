@@ -5,6 +5,7 @@ pub mod announce;
 pub mod link;
 pub mod links;
 pub mod next_hop;
+pub mod path_mtu;
 mod watched;
 pub mod way;
 pub mod ways;

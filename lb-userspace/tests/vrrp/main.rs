@@ -4,6 +4,7 @@
 
 mod lab;
 mod next_hop;
+mod path_mtu;
 mod ways;
 
 use std::io::Read;

@@ -84,7 +84,7 @@ fn resolve(host: &Host, destinations: &BTreeSet<IpAddr>) -> BTreeMap<IpAddr, Res
     read(host, destinations).ways
 }
 
-fn way(host: &Host, destination: IpAddr) -> Result<Way, Unresolved> {
+pub(crate) fn way(host: &Host, destination: IpAddr) -> Result<Way, Unresolved> {
     resolve(host, &BTreeSet::from([destination])).remove(&destination).unwrap()
 }
 

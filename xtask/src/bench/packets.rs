@@ -9,14 +9,18 @@ use crate::{setup, workspace};
 ///
 /// # Errors
 /// The machine cannot be made ready, or the program under test does not do what is timed.
-pub fn time(json: bool) -> Result<()> {
+pub fn time(json: bool, runs: Option<u8>) -> Result<()> {
     setup::everything()?;
     let mut bench = cargo();
     // Not the release profile: all the time that counts is spent in the kernel.
     bench.args(["bench", "--locked", "--profile", "dev", "--package", "lb-userspace", "--bench", "packets"]);
     bench.current_dir(workspace::root());
     if json {
-        bench.args(["--quiet", "--", "--json"]);
+        bench.arg("--quiet");
+    }
+    bench.arg("--").args(json.then_some("--json"));
+    if let Some(runs) = runs {
+        bench.args(["--runs", &runs.to_string()]);
     }
     run(&mut bench)
 }

@@ -1,6 +1,6 @@
 //! `cargo xtask test`.
 
-mod kernel;
+pub mod kernel;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -19,7 +19,7 @@ pub enum Scope {
     All,
     /// Those that need neither root nor a kernel with XDP
     Unit,
-    /// Those of the real XDP program, on the kernel of Debian 12 in a virtual machine; takes root and some minutes
+    /// Those of the real XDP program, on another kernel in a virtual machine; takes root and some minutes
     Kernel,
 }
 
@@ -27,9 +27,9 @@ pub enum Scope {
 ///
 /// # Errors
 /// A test fails, or the machine cannot be made ready.
-pub fn run(scope: Scope, only: Option<&str>) -> Result<()> {
+pub fn run(scope: Scope, version: kernel::Version, only: Option<&str>) -> Result<()> {
     if scope == Scope::Kernel {
-        return kernel::run_tests(only);
+        return kernel::run_tests(version, only);
     }
     // Not --workspace: lb-ebpf is no program of this machine's.
     let mut tests = cargo();

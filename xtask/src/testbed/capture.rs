@@ -77,7 +77,7 @@ impl Capture {
 impl Checksums {
     /// Lines that go on a packet are indented.
     fn from_tcpdump(text: &str) -> Self {
-        let wrong = ["incorrect", "bad cksum", "bad udp cksum", "bad tcp cksum", "wrong"];
+        let wrong = ["incorrect", "bad cksum", "bad udp cksum", "bad tcp cksum", "bad icmp6 cksum", "wrong"];
         Self {
             packets: text.lines().filter(|line| !line.starts_with(char::is_whitespace)).count(),
             bad: text

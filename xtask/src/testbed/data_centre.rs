@@ -237,7 +237,7 @@ impl DataCentre {
         self.inside.attach(&host, "eth0", &[&format!("10.0.0.2{number}/24")])?;
         self.outside.attach(&host, "eth1", &[&format!("192.0.2.2{number}/24")])?;
         host.hold_virtual_address(&TUNNEL_ADDRESS.to_string())?;
-        let decap = node::decap(&host, "eth0", &format!("10.0.0.2{number}"))?;
+        let decap = node::decap(&host, "eth0", &[&format!("10.0.0.2{number}")])?;
         let nginx = Nginx::start(&host)?;
         self.app.push(App { host, nginx, decap });
         Ok(())

@@ -141,7 +141,10 @@ impl Host {
     /// # Errors
     /// It is no address, or already there.
     pub fn add_address(&self, interface: &str, address: &str) -> Result<()> {
-        self.run(["ip", "address", "add", address, "dev", interface]).map(drop)
+        // Of use at once: until the kernel has looked for a duplicate, an IPv6 address can't be bound to.
+        let at_once: &[&str] = if address.contains(':') { &["nodad"] } else { &[] };
+        let words = ["ip", "address", "add", address, "dev", interface];
+        self.run(words.iter().chain(at_once)).map(drop)
     }
 
     /// Adds a route; `destination` may be `default`.
@@ -166,16 +169,19 @@ impl Host {
     /// # Errors
     /// The kernel refuses.
     pub fn forward(&self) -> Result<()> {
-        self.sysctl("net.ipv4.ip_forward", "1")
+        self.sysctl("net.ipv4.ip_forward", "1")?;
+        self.sysctl("net.ipv6.conf.all.forwarding", "1")
     }
 
-    /// Takes packets for an address that another host answers ARP for: on loopback, and silent about it.
+    /// Takes packets for an address that another host answers ARP or neighbour discovery for: on loopback, and silent
+    /// about it. Linux answers neighbour discovery only for the addresses of the interface that it is asked on.
     ///
     /// # Errors
     /// The address cannot be added.
     pub fn hold_virtual_address(&self, address: &str) -> Result<()> {
         self.sysctl("net.ipv4.conf.all.arp_ignore", "1")?;
         self.sysctl("net.ipv4.conf.all.arp_announce", "2")?;
-        self.add_address("lo", &format!("{address}/32"))
+        let length = if address.contains(':') { 128 } else { 32 };
+        self.add_address("lo", &format!("{address}/{length}"))
     }
 }

@@ -23,6 +23,7 @@ pub mod capture;
 pub mod cleanup;
 pub mod clients;
 pub mod data_centre;
+pub mod dual_stack;
 pub mod host;
 pub mod node;
 pub mod process;

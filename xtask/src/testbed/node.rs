@@ -202,9 +202,9 @@ impl Node {
 ///
 /// # Errors
 /// The command cannot be started or ends at once.
-pub fn decap(host: &Host, interface: &str, destination: &str) -> Result<Process> {
+pub fn decap(host: &Host, interface: &str, destinations: &[&str]) -> Result<Process> {
     let mut command = host.command(workspace::evenkeel()?);
-    command.args(["decap", "--interface", interface, destination]);
+    command.args(["decap", "--interface", interface]).args(destinations);
     let mut process = host.spawn("decap", &mut command)?;
     let attached = wait_for("decap to attach its program", PATIENCE, || {
         process.still_runs()?;

@@ -60,6 +60,17 @@ impl Segment {
         Ok(())
     }
 
+    /// Sets the MTU of a host's interface and of the port that it is plugged into.
+    ///
+    /// # Errors
+    /// The host has no such interface on this segment, or the MTU is none.
+    pub fn set_mtu(&self, host: &Host, interface: &str, mtu: u16) -> Result<()> {
+        for (end, device) in [(&self.switch, port_name(host, interface).as_str()), (host, interface)] {
+            end.run(["ip", "link", "set", device, "mtu", &mtu.to_string()])?;
+        }
+        Ok(())
+    }
+
     /// Pulls the cable of a host, or puts it back.
     ///
     /// # Errors

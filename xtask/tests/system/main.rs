@@ -1,14 +1,19 @@
 //! The real binary on hosts that are network namespaces, with real servers and clients.
 
+mod admission;
 mod backends;
 mod direct;
 mod generic;
+mod icmp;
+mod methods;
 mod mysql;
 mod nat;
+mod operator;
 mod pair;
 mod reload;
 mod repair;
 mod restart;
+mod schedulers;
 mod support;
 mod testbed;
 mod tunnel;

@@ -1,6 +1,7 @@
 //! What goes wrong with a node by itself, and what it does about it.
 
 use std::fs;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
@@ -44,6 +45,13 @@ fn has_program(host: &Host) -> Result<bool> {
     Ok(host.run(["ip", "-details", "link", "show", "d0"])?.contains("prog/xdp"))
 }
 
+/// Maps are pinned in a folder that is named by their layout.
+fn pinned(host: &Host, map: &str) -> Result<PathBuf> {
+    let folders = fs::read_dir(host.bpf_folder())?.filter_map(Result::ok);
+    let mut found = folders.map(|folder| folder.path().join(map)).filter(|path| path.exists());
+    found.next().with_context(|| format!("{map} is not pinned"))
+}
+
 fn apply(node: &Node, configuration: &str) -> Result<String> {
     let file = node.host().folder().join("other.yaml");
     fs::write(&file, configuration)?;
@@ -81,7 +89,7 @@ fn links_and_devices_that_somebody_removes_are_put_back() -> Result<()> {
     wait_for("a new link", A_LONG_TIME, || Ok((fs::read_dir(&links)?.count() == 1).then_some(())))?;
     wait_for("the program on the interface", A_LONG_TIME, || Ok(has_program(node.host())?.then_some(())))?;
 
-    let map = node.host().bpf_folder().join("v1/ek_interfaces").to_string_lossy().into_owned();
+    let map = pinned(node.host(), "ek_interfaces")?.to_string_lossy().into_owned();
     let link = fs::read_dir(&links)?.next().context("no link")??.file_name();
     let index: u32 = link.to_string_lossy().split('-').next().context("no index")?.parse()?;
     let key = index.to_ne_bytes().map(|byte| byte.to_string());

@@ -3,9 +3,10 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
-use xtask::testbed::clients::{Connections, HttpClient, Load, Report, UdpClient};
+use anyhow::{Context as _, Result, ensure};
+use xtask::testbed::clients::{Client as _, Connections, HttpClient, Load, Report, UdpClient};
 use xtask::testbed::data_centre::{DataCentre, Plan};
+use xtask::testbed::dual_stack::{Arms, DualStack};
 use xtask::testbed::servers::{Nginx, UdpNames};
 use xtask::testbed::{Host, Node, Segment, TestBed};
 
@@ -16,6 +17,32 @@ pub(crate) const ONE_ARM_UDP: &str = "192.0.2.10:53";
 
 pub(crate) fn data_centre(plan: Plan) -> Result<DataCentre> {
     DataCentre::build(TestBed::for_test()?, plan, |_| {})
+}
+
+/// With two servers.
+pub(crate) fn dual_stack(arms: Arms) -> Result<DualStack> {
+    DualStack::build(TestBed::for_test()?, arms, 2)
+}
+
+/// Asks once for a path, on a connection of its own.
+pub(crate) fn fetch(client: &Host, service: SocketAddr, path: &str) -> Result<String> {
+    client.enter(|| HttpClient::new(service, path, Connections::PerRequest).ask())
+}
+
+/// Opens a connection that is kept, and tells which server it is to.
+pub(crate) fn connect(client: &Host, service: SocketAddr) -> Result<(HttpClient, String)> {
+    client.enter(|| {
+        let mut connection = HttpClient::new(service, "/", Connections::Kept);
+        let server = connection.ask()?;
+        Ok((connection, server))
+    })
+}
+
+/// Packets that a node has counted under a reason.
+pub(crate) fn counted(node: &Node, reason: &str) -> Result<u64> {
+    let status = node.status()?;
+    let found = status.packets.iter().find(|count| count.reason == reason);
+    Ok(found.with_context(|| format!("there is no reason {reason}"))?.packets)
 }
 
 /// Clients that ask for `/` on a connection for each request.

@@ -130,7 +130,7 @@ impl<A: Address> FlowTable<A> {
 
     /// Makes a slot free. It was dead before the last grace period began, and is left alone if it is in use. A free slot is
     /// all zeros: the program claims one by its state and its ports in one word.
-    pub(super) fn free(&mut self, number: u32) {
+    pub fn free(&mut self, number: u32) {
         let Some(words) = self.words(number) else {
             return;
         };

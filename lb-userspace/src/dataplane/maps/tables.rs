@@ -8,13 +8,10 @@ use lb_common::limits::TABLE_ENTRIES;
 
 use super::names::MAGLEV as NAME;
 use super::{MapAccessError, MapOpenError, access, descriptor, take};
-use crate::dataplane::batch;
+use crate::dataplane::batch::{self, ENOTSUPP};
 
 /// Tables that are open at once while they are put in place: each takes a descriptor, and 1024 is a usual limit.
 const AT_ONCE: usize = 256;
-
-/// Of the kernel's include/linux/errno.h: this type of map has no batches there.
-const ENOTSUPP: i32 = 524;
 
 /// Of the kernel's include/uapi/linux/bpf.h; the template in the program has it too, or the kernel refuses the table.
 const BPF_F_MMAPABLE: u32 = 1 << 10;

@@ -6,6 +6,6 @@ pub mod mysql;
 pub mod udp;
 
 pub use http::{Connections, HttpClient};
-pub use load::{Load, Report};
+pub use load::{Client, Load, Report};
 pub use mysql::{MySqlClient, MySqlSession};
 pub use udp::UdpClient;

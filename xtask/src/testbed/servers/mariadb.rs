@@ -51,7 +51,7 @@ impl MariaDb {
         )?;
         let mut command = host.command("mariadbd");
         command
-            .args(["--no-defaults", "--user=root", "--port=3306", "--bind-address=0.0.0.0"])
+            .args(["--no-defaults", "--user=root", "--port=3306", "--bind-address=*"])
             .args(["--skip-name-resolve", "--skip-log-bin", "--innodb-flush-log-at-trx-commit=0"])
             .args(["--innodb-buffer-pool-size=16M", "--max-connections=500"])
             .arg(&data_option)

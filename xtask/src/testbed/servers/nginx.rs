@@ -7,8 +7,12 @@ use anyhow::{Context, Result};
 
 use crate::testbed::{Host, Process, wait_for};
 
-/// On port 80 of every address of its host: `/` answers the name, `/healthz` `ok`, `/large` 200,000 bytes; `/upload`
-/// answers the name after it has taken all that was posted.
+/// Bytes of the longest transfer.
+pub const HUGE: usize = 11 << 20;
+
+/// On port 80 of every address of its host: `/` answers the name, `/healthz` `ok`, `/large` 200,000 bytes, `/huge`
+/// [`HUGE`] bytes, `/slow` 2,000,000 bytes in about four seconds; `/upload` answers the name after it has taken all
+/// that was posted, at most [`HUGE`] bytes.
 #[derive(Debug)]
 pub struct Nginx {
     host: Host,
@@ -23,7 +27,9 @@ impl Nginx {
     pub fn start(host: &Host) -> Result<Self> {
         let folder = host.folder().join("nginx");
         fs::create_dir_all(&folder)?;
-        fs::write(folder.join("large"), vec![b'x'; 200_000])?;
+        for (name, length) in [("large", 200_000), ("huge", HUGE), ("slow", 2_000_000)] {
+            fs::write(folder.join(name), vec![b'x'; length])?;
+        }
         let configuration = folder.join("nginx.conf");
         let text = CONFIGURATION.replace("NAME", host.name()).replace("FOLDER", &folder.to_string_lossy());
         fs::write(&configuration, text).context("cannot write nginx.conf")?;
@@ -75,13 +81,16 @@ http {
     keepalive_timeout 1h;
     server {
         listen 80 default_server backlog=4096;
+        listen [::]:80 default_server backlog=4096;
         default_type text/plain;
         location = / { return 200 "NAME\n"; }
         location = /healthz { return 200 "ok\n"; }
         location = /large { root FOLDER; }
+        location = /huge { root FOLDER; }
+        location = /slow { root FOLDER; limit_rate 500k; }
         # `return` would answer before the body is there; a proxy reads it first.
         location = /upload {
-            client_max_body_size 1m;
+            client_max_body_size 11m;
             client_body_buffer_size 1m;
             proxy_pass_request_body off;
             proxy_set_header Content-Length "";

@@ -1,4 +1,4 @@
-//! A UDP service that answers each datagram with the name of its host.
+//! A UDP service that answers each datagram with the name of its host, and spaces up to the datagram's length.
 
 use std::net::UdpSocket;
 use std::sync::Arc;
@@ -28,11 +28,11 @@ impl UdpNames {
         let stop = Arc::new(AtomicBool::new(false));
         let (name, stopped) = (host.name().to_owned(), stop.clone());
         thread::spawn(move || {
-            let mut datagram = [0; 2048];
+            let mut datagram = [0; 65_535];
             while !stopped.load(Ordering::Relaxed) {
                 // No datagram within the time limit is no error, and a client that is gone is none of a server's.
-                if let Ok((_, client)) = socket.recv_from(&mut datagram) {
-                    let _ = socket.send_to(name.as_bytes(), client);
+                if let Ok((length, client)) = socket.recv_from(&mut datagram) {
+                    let _ = socket.send_to(format!("{name:<length$}").as_bytes(), client);
                 }
             }
         });

@@ -1,9 +1,11 @@
 //! `cargo xtask test kernel`: the tests of the real XDP program, of the daemon with a service, and of VLAN interfaces, on
-//! the kernel of Debian 12 in a virtual machine.
+//! another kernel in a virtual machine: that of Debian 12, or an older one.
 //!
 //! The machine is emulated (`-accel tcg`): a kernel of another's choice does not run on every host's KVM. It boots in a
 //! few seconds from an initramfs of busybox and the modules it needs, and sees this host's files read-only by 9p, with
 //! what it writes kept in its memory. Times measured in it mean nothing.
+
+mod image;
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -16,11 +18,12 @@ use anyhow::{Context, Result, bail, ensure};
 use nix::unistd::geteuid;
 
 use super::{Tally, run_and_count};
-use crate::shell::{capture, cargo, run, say, tell};
+pub use image::Version;
+use image::Kernel;
+
+use crate::shell::{capture, cargo, say, tell};
 use crate::{build, setup, workspace};
 
-/// Depends on the newest kernel of the release.
-const PACKAGE: &str = "linux-image-amd64";
 const MODULES: [&str; 12] = [
     "virtio_pci",
     "9pnet_virtio",
@@ -52,7 +55,7 @@ const LIMIT: &str = "30m";
 ///
 /// # Errors
 /// A test fails, or the machine cannot be made ready.
-pub(super) fn run_tests(only: Option<&str>) -> Result<()> {
+pub(super) fn run_tests(version: Version, only: Option<&str>) -> Result<()> {
     ensure!(
         geteuid().is_root(),
         "this takes root: it installs packages and reads this host's files as they are"
@@ -60,7 +63,7 @@ pub(super) fn run_tests(only: Option<&str>) -> Result<()> {
     setup::everything()?;
     setup::virtual_machine()?;
     let folder = workspace::root().join(".tools/kernel");
-    let kernel = fetch(&folder)?;
+    let kernel = version.fetch(&folder)?;
     say("compiling");
     build::all(false)?;
     let dataplane = test_binary("lb-userspace", "dataplane")?;
@@ -77,58 +80,6 @@ pub(super) fn run_tests(only: Option<&str>) -> Result<()> {
         kernel.release
     );
     Ok(())
-}
-
-/// An unpacked kernel package, and the programs of its initramfs.
-struct Kernel {
-    folder: PathBuf,
-    /// As `uname -r` says it.
-    release: String,
-}
-
-impl Kernel {
-    fn image(&self) -> PathBuf {
-        self.folder.join("boot").join(format!("vmlinuz-{}", self.release))
-    }
-
-    fn busybox(&self) -> PathBuf {
-        self.folder.join("bin/busybox")
-    }
-
-    fn modules(&self) -> PathBuf {
-        self.folder.join("lib/modules").join(&self.release)
-    }
-}
-
-/// The kernel that the package depends on, from the cache or the mirror. Nothing of it is installed on this host.
-fn fetch(cache: &Path) -> Result<Kernel> {
-    let known = newest(cache).ok().filter(|kernel| kernel.modules().join("modules.dep").is_file());
-    if let Some(kernel) = known {
-        return Ok(kernel);
-    }
-    run(Command::new("apt-get").args(["-q", "update"]))?;
-    let kernel = newest(cache)?;
-    let release = &kernel.release;
-    let package = format!("linux-image-{release}");
-    say(&format!("fetching {package} into {}", cache.display()));
-    let packages = cache.join("packages");
-    fs::create_dir_all(&packages).with_context(|| format!("cannot make {}", packages.display()))?;
-    run(Command::new("apt-get").args(["-q", "download", &package, "busybox-static"]).current_dir(&packages))?;
-    for entry in fs::read_dir(&packages)? {
-        run(Command::new("dpkg").arg("-x").arg(entry?.path()).arg(&kernel.folder))?;
-    }
-    fs::remove_dir_all(&packages).with_context(|| format!("cannot remove {}", packages.display()))?;
-    run(Command::new(kernel.busybox()).args(["depmod", "-b"]).arg(&kernel.folder).arg(release))?;
-    Ok(kernel)
-}
-
-/// The newest kernel that apt knows of.
-fn newest(cache: &Path) -> Result<Kernel> {
-    let depends = capture(Command::new("apt-cache").args(["depends", PACKAGE]))?;
-    let release = depends.lines().find_map(|line| line.trim().strip_prefix("Depends: linux-image-"));
-    let release =
-        release.with_context(|| format!("apt knows no {PACKAGE}: this runs on Debian on x86-64"))?;
-    Ok(Kernel { folder: cache.join(release), release: release.to_owned() })
 }
 
 fn test_binary(package: &str, test: &str) -> Result<PathBuf> {
@@ -169,7 +120,8 @@ fn write_initramfs(kernel: &Kernel, root: &Path, image: &Path, script: &str) -> 
     }
     fs::create_dir_all(root.join("modules")).with_context(|| format!("cannot make {}", root.display()))?;
     let dependencies = fs::read_to_string(kernel.modules().join("modules.dep"))?;
-    for (number, module) in load_order(&dependencies, &MODULES)?.iter().enumerate() {
+    let built_in = fs::read_to_string(kernel.modules().join("modules.builtin"))?;
+    for (number, module) in load_order(&dependencies, &built_in, &MODULES)?.iter().enumerate() {
         // In the order of their names, which is what a shell expands to.
         let name = format!("{number:02}.ko");
         fs::copy(kernel.modules().join(module), root.join("modules").join(name))
@@ -195,18 +147,20 @@ fn write_initramfs(kernel: &Kernel, root: &Path, image: &Path, script: &str) -> 
     Ok(())
 }
 
-/// Files of these modules and of what they depend on, each after its own dependencies.
-fn load_order(modules_dep: &str, wanted: &[&str]) -> Result<Vec<String>> {
+/// Files of these modules and of what they depend on, each after its own dependencies, but for what the kernel has in it.
+fn load_order(modules_dep: &str, built_in: &str, wanted: &[&str]) -> Result<Vec<String>> {
     let lines: BTreeMap<&str, (&str, &str)> = modules_dep
         .lines()
         .filter_map(|line| {
             let (file, dependencies) = line.split_once(':')?;
-            let name = file.rsplit('/').next()?.split(".ko").next()?;
-            Some((name, (file, dependencies)))
+            Some((module_name(file)?, (file, dependencies)))
         })
         .collect();
     let mut order: Vec<String> = Vec::new();
     for name in wanted {
+        if built_in.lines().any(|file| module_name(file) == Some(name)) {
+            continue;
+        }
         let Some((file, dependencies)) = lines.get(name) else { bail!("this kernel has no module {name}") };
         // modules.dep names them all, nearest first.
         for file in dependencies.split_whitespace().rev().chain([*file]) {
@@ -216,6 +170,10 @@ fn load_order(modules_dep: &str, wanted: &[&str]) -> Result<Vec<String>> {
         }
     }
     Ok(order)
+}
+
+fn module_name(file: &str) -> Option<&str> {
+    file.rsplit('/').next()?.split(".ko").next()
 }
 
 fn boot(kernel: &Kernel, image: &Path) -> Result<(Tally, bool)> {
@@ -256,7 +214,7 @@ mod tests {
                            kernel/net/9p/9pnet.ko:\n\
                            kernel/net/9p/9pnet_virtio.ko: kernel/net/9p/9pnet.ko\n";
         assert_eq!(
-            load_order(modules_dep, &["9p", "9pnet_virtio"]).unwrap(),
+            load_order(modules_dep, "", &["9p", "9pnet_virtio"]).unwrap(),
             [
                 "kernel/fs/netfs/netfs.ko",
                 "kernel/net/9p/9pnet.ko",
@@ -264,6 +222,13 @@ mod tests {
                 "kernel/net/9p/9pnet_virtio.ko"
             ]
         );
-        assert!(load_order(modules_dep, &["veth"]).is_err());
+        assert!(load_order(modules_dep, "", &["veth"]).is_err());
+    }
+
+    #[test]
+    fn what_the_kernel_has_in_it_is_not_loaded() {
+        let built_in = "kernel/drivers/virtio/virtio.ko\nkernel/drivers/virtio/virtio_pci.ko\n";
+        assert!(load_order("", built_in, &["virtio_pci"]).unwrap().is_empty());
+        assert!(load_order("", built_in, &["virtio_net"]).is_err());
     }
 }
