@@ -40,14 +40,26 @@ pub(crate) fn insert<A: Address>(key: &FlowKey<A>, half: &HalfOpen, new: bool) -
     }
 }
 
-/// Gives one the time and service of another one, unless it has changed meanwhile: of CPUs that try at once, one does it.
+/// Puts the half-open flow in the scratch record in the place of one that is over, under the key that was looked for last. Of
+/// CPUs that try at once, one does it: the one that changes its time.
 #[inline(always)]
-pub(crate) fn renew(there: &'static HalfOpen, half: &HalfOpen) -> bool {
-    let at = core::ptr::from_ref(there).cast::<u64>().cast_mut().wrapping_add(SINCE);
-    // SAFETY: an element stays writable until this program ends, and its time and service are a word of it that is aligned.
-    let word = unsafe { Word::new(at) };
-    let old = words(there.since, there.service);
-    word.replace(old, words(half.since, half.service))
+pub(crate) fn take_over(is_over: impl FnOnce(&HalfOpen) -> bool) -> bool {
+    let Some(scratch) = scratch::get() else {
+        return false;
+    };
+    // SAFETY: the record is this CPU's own; an element stays readable and writable until this program ends, and its time and
+    // service are a word of it that is aligned.
+    unsafe {
+        let (key, half) = (&(*scratch).half_key, &(*scratch).half);
+        let Some(there) = HALF_OPEN.get(key) else {
+            return false;
+        };
+        let old = words(there.since, there.service);
+        let since = Word::new(core::ptr::from_ref(there).cast::<u64>().cast_mut().wrapping_add(SINCE));
+        is_over(there)
+            && since.replace(old, words(half.since, half.service))
+            && HALF_OPEN.insert(key, half, u64::from(BPF_ANY)).is_ok()
+    }
 }
 
 /// Where, in double words, the time begins, which the service follows.

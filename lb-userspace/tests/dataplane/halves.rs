@@ -90,7 +90,11 @@ fn a_flow_that_lost_a_half_and_goes_on_before_the_sweep_is_whole_after_it() {
                 // A reply finds its way or is stopped; it never goes to somebody else.
                 let lost = [Reason::NoWayBack, Reason::NoService];
                 assert!(
-                    if forward && method == Method::Nat { answered == Reason::Reply } else { lost.contains(&answered) },
+                    if forward && method == Method::Nat {
+                        answered == Reason::Reply
+                    } else {
+                        lost.contains(&answered)
+                    },
                     "{family:?} {method:?} {forward}: {answered:?}"
                 );
                 let mut last = world.send(&packet);
