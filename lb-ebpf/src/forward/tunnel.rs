@@ -7,7 +7,6 @@ use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::{Backend, Encapsulation, PLAIN};
 use lb_common::checksum::fold_few;
-use lb_common::hash::flow_hash;
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 
@@ -65,10 +64,15 @@ pub(crate) fn encapsulate<A: Family>(
     transmit(ctx, &backend.next_hop, ETHERTYPE_IPV4)
 }
 
-/// A number that is the same for all packets of a flow. The other half of the hash picks the backend.
+/// A number that is the same for all packets of a flow, all bits of which depend on all of its client's address and ports: the
+/// 32-bit finalizer of MurmurHash3.
 #[inline(always)]
 fn vary<A: Family>(packet: &Packet<A>) -> u32 {
-    flow_hash(&packet.key) as u32
+    let [a, b, c, d] = packet.key.source.mapped().words();
+    let mut x = a ^ b.rotate_left(8) ^ c.rotate_left(16) ^ d ^ packet.key.ports.word();
+    x = (x ^ x >> 16).wrapping_mul(0x85eb_ca6b);
+    x = (x ^ x >> 13).wrapping_mul(0xc2b2_ae35);
+    x ^ x >> 16
 }
 
 #[inline(always)]
