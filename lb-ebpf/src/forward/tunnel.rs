@@ -64,12 +64,15 @@ pub(crate) fn encapsulate<A: Family>(
     transmit(ctx, &backend.next_hop, ETHERTYPE_IPV4)
 }
 
-/// A number that is the same for all packets of a flow.
+/// A number that is the same for all packets of a flow, all bits of which depend on all of its client's address and ports: the
+/// 32-bit finalizer of MurmurHash3.
 #[inline(always)]
 fn vary<A: Family>(packet: &Packet<A>) -> u32 {
-    let source = packet.key.source.mapped().v4();
-    let product = (source ^ packet.key.ports.word()).wrapping_mul(0x9e37_79b1);
-    product ^ product >> 15
+    let [a, b, c, d] = packet.key.source.mapped().words();
+    let mut x = a ^ b.rotate_left(8) ^ c.rotate_left(16) ^ d ^ packet.key.ports.word();
+    x = (x ^ x >> 16).wrapping_mul(0x85eb_ca6b);
+    x = (x ^ x >> 13).wrapping_mul(0xc2b2_ae35);
+    x ^ x >> 16
 }
 
 #[inline(always)]

@@ -8,6 +8,7 @@ use lb_common::flow::{FlowKey, HalfOpen, MappedKey};
 use lb_common::limits;
 
 use super::scratch;
+use crate::atomic::Word;
 
 #[btf_map(name = "ek_half_open")]
 static HALF_OPEN: LruHashMap<MappedKey, HalfOpen, { limits::HALF_OPEN as usize }> = LruHashMap::new();
@@ -36,6 +37,42 @@ pub(crate) fn insert<A: Address>(key: &FlowKey<A>, half: &HalfOpen, new: bool) -
     unsafe {
         (*scratch).half_key = key.mapped();
         HALF_OPEN.insert(&(*scratch).half_key, half, u64::from(flags)).is_ok()
+    }
+}
+
+/// Puts the half-open flow in the scratch record in the place of one that is over, under the key that was looked for last. Of
+/// CPUs that try at once, one does it: the one that changes its time.
+#[inline(always)]
+pub(crate) fn take_over(is_over: impl FnOnce(&HalfOpen) -> bool) -> bool {
+    let Some(scratch) = scratch::get() else {
+        return false;
+    };
+    // SAFETY: the record is this CPU's own; an element stays readable and writable until this program ends, and its time and
+    // service are a word of it that is aligned.
+    unsafe {
+        let (key, half) = (&(*scratch).half_key, &(*scratch).half);
+        let Some(there) = HALF_OPEN.get(key) else {
+            return false;
+        };
+        let old = words(there.since, there.service);
+        let since = Word::new(core::ptr::from_ref(there).cast::<u64>().cast_mut().wrapping_add(SINCE));
+        is_over(there)
+            && since.replace(old, words(half.since, half.service))
+            && HALF_OPEN.insert(key, half, u64::from(BPF_ANY)).is_ok()
+    }
+}
+
+/// Where, in double words, the time begins, which the service follows.
+const SINCE: usize = core::mem::offset_of!(HalfOpen, since) / 8;
+const _: () = assert!(SINCE * 8 == core::mem::offset_of!(HalfOpen, since));
+
+/// Two words as they lie beside each other in memory.
+#[inline(always)]
+const fn words(first: u32, second: u32) -> u64 {
+    if cfg!(target_endian = "big") {
+        (first as u64) << 32 | second as u64
+    } else {
+        (second as u64) << 32 | first as u64
     }
 }
 

@@ -37,7 +37,7 @@ pub(crate) fn add(backend: u32, flows: i32) {
     }
 }
 
-/// Whether the backend has as many flows as it may: it is full from its high mark until it is down to its low one.
+/// Whether the backend has as many flows as it may: it is full from its high mark until it is below its low one.
 #[inline(always)]
 pub(crate) fn is_full(number: u32, backend: &Backend) -> bool {
     if backend.high == 0 {

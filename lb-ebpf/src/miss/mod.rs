@@ -230,6 +230,10 @@ impl<A> Asked<'_, A> {
 /// The service that listens on an address and port.
 #[inline(always)]
 pub(crate) fn listener<A: Family>(address: A, port: u16, protocol: u8) -> u32 {
+    // Under port 0 is the number of a record of ranges.
+    if port == 0 {
+        return listeners::NONE;
+    }
     let exact = A::listener(address, port, protocol);
     if exact != listeners::NONE {
         return exact;
@@ -302,7 +306,7 @@ fn choose<A: Family>() -> Answer {
     };
     if service.quic_length != 0 && !packet.is_tcp() {
         let backend = quic::named(packet.request, number, service);
-        if backend != NO_BACKEND {
+        if backend != NO_BACKEND && choose::serves(backend) {
             (decision.backend, decision.by_id, decision.remember) = (backend, true, true);
             return Answer(Answer::STORE);
         }

@@ -236,7 +236,8 @@ fn a_full_table_keeps_what_it_has_and_new_flows_get_through_where_they_can_do_wi
         node.expect("one packet needs no room", &late, Reason::Opening, 0);
         for packet in [&late, &late] {
             if method == Method::Nat {
-                let row = ("replies would be lost", packet.bytes(), Action::Drop, Reason::FlowTableFull, None);
+                let row =
+                    ("replies would be lost", packet.bytes(), Action::Drop, Reason::FlowTableFull, None);
                 node.rows(&[row]);
             } else {
                 node.expect("by the hash", packet, Reason::Untracked, 0);

@@ -6,7 +6,9 @@ use lb_common::service::MOVED;
 use crate::fixture::Action;
 use crate::packet::{ACK, FIN, SYN, Transport};
 use crate::world::segment::Segment;
-use crate::world::{self, BACKEND_PORT, PORT, TRANSPORTS, World, all, service_address, translates, translating};
+use crate::world::{
+    self, BACKEND_PORT, PORT, TRANSPORTS, World, all, service_address, translates, translating,
+};
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]

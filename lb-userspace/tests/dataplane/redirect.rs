@@ -11,7 +11,9 @@ use lb_common::station::Station;
 use nix::net::if_::if_nametoindex;
 use nix::sched::{CloneFlags, unshare};
 
-use crate::fixture::{Action, INSIDE_MAC, INTERFACE, Node, backend, delivered, reply, returned, station, tcp};
+use crate::fixture::{
+    Action, INSIDE_MAC, INTERFACE, Node, backend, delivered, reply, returned, station, tcp,
+};
 use crate::packet::SYN;
 
 /// A namespace of this thread's own, which ends with it, with one more interface.
@@ -64,6 +66,9 @@ fn replies_leave_by_the_interface_that_the_client_comes_in_by() {
         node.rows(&[("from outside", tcp().bytes(), Action::Redirect, reason, out.clone())]);
     }
     node.ingress = 0;
+    node.plane.interfaces.set(&BTreeSet::from([INTERFACE])).unwrap();
+    node.rows(&[("not listed", back.bytes(), Action::Drop, Reason::InterfaceNotListed, None)]);
+    node.plane.interfaces.set(&BTreeSet::from([INTERFACE, outside])).unwrap();
     node.rows(&row("to the outside", Action::Redirect));
     node.expect("the client moved to the other interface", &tcp(), Reason::Flow, 0);
     node.rows(&row("to that interface", Action::Transmit));

@@ -19,9 +19,9 @@ fn entries(world: &mut World) -> BTreeMap<String, usize> {
             let map = MapData::from_id(id).unwrap();
             let info = map.info().unwrap();
             let hashes = [MapType::Hash, MapType::LruHash];
-            hashes.contains(&info.map_type().unwrap()).then(|| {
-                (info.name_as_str().unwrap().to_owned(), keys(&map, info.key_size() as usize))
-            })
+            hashes
+                .contains(&info.map_type().unwrap())
+                .then(|| (info.name_as_str().unwrap().to_owned(), keys(&map, info.key_size() as usize)))
         })
         .collect()
 }
@@ -36,8 +36,9 @@ fn keys(map: &MapData, size: usize) -> usize {
         let from = if first { 0 } else { key.as_ptr() as u64 };
         let attributes = [map.fd().as_fd().as_raw_fd() as u64, from, next.as_mut_ptr() as u64];
         // SAFETY: descriptor and two pointers to keys of the map's size, the first of which may be none.
-        let done =
-            unsafe { libc::syscall(libc::SYS_bpf, GET_NEXT_KEY, attributes.as_ptr(), size_of_val(&attributes)) };
+        let done = unsafe {
+            libc::syscall(libc::SYS_bpf, GET_NEXT_KEY, attributes.as_ptr(), size_of_val(&attributes))
+        };
         if done != 0 {
             return count;
         }
@@ -46,14 +47,14 @@ fn keys(map: &MapData, size: usize) -> usize {
     unreachable!("the kernel ends the loop")
 }
 
-/// How many return hops are in use, beside what the hashes hold.
+/// Entries of the hashes, and halves in the flow tables.
 fn state(world: &mut World) -> (BTreeMap<String, usize>, usize) {
     (entries(world), world.flows().len())
 }
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
-fn a_syn_that_the_table_decides_leaves_nothing_in_any_map() {
+fn a_syn_that_the_table_decides_leaves_no_entry_in_any_map() {
     for (family, method) in all().filter(|(_, method)| !translates(*method)) {
         let mut world = World::new(family, method, 3);
         let before = state(&mut world);

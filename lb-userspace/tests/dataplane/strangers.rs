@@ -153,7 +153,8 @@ fn no_packet_leaves_by_an_interface_that_is_not_listed() {
         let known = world.tcp();
         world.establish(&known);
         world.backend(0, |record| record.next_hop.ifindex = 4711);
-        let rows = [known.clone(), known.flags(SYN), known.port(41_000), known.port(41_001).flags(SYN), world.udp()];
+        let rows =
+            [known.clone(), known.flags(SYN), known.port(41_000), known.port(41_001).flags(SYN), world.udp()];
         for packet in rows {
             for _ in 0..2 {
                 assert_eq!(world.send(&packet).reason, Reason::InterfaceNotListed, "{family:?} {method:?}");

@@ -1,9 +1,10 @@
 //! A node with services and backends of either family, by any forwarding method. What it forwards is held, whole, against
 //! a packet that another library builds.
 
+mod addresses;
 pub(crate) mod segment;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use etherparse::{IpNumber, UdpHeader};
@@ -24,6 +25,8 @@ use lb_common::service::{
 };
 use nix::time::{ClockId, clock_gettime};
 
+use self::addresses::backend_address;
+pub(crate) use self::addresses::{client, own_address, service_address};
 use self::segment::{Outside, Segment, frame, ip};
 use crate::fixture::{INSIDE_MAC, INTERFACE, MTU, NODE_MAC, Node, ROUTER_MAC, TABLE, backend_mac};
 use crate::packet::{ACK, Transport};
@@ -51,37 +54,6 @@ pub(crate) fn translating() -> impl Iterator<Item = (Family, Method)> {
 
 pub(crate) const fn translates(method: Method) -> bool {
     matches!(method, Method::Nat | Method::FullNat)
-}
-
-/// A client by its network, which is what limits tell apart, and its place in it.
-pub(crate) fn client(family: Family, network: u8, host: u8) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::new(198, 18, network, host).into(),
-        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0, network.into(), 0, 0, 0, host.into()).into(),
-    }
-}
-
-/// A service's address by its number.
-pub(crate) fn service_address(family: Family, number: u8) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::new(203, 0, 113, number).into(),
-        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 5, 0, 0, 0, 0, number.into()).into(),
-    }
-}
-
-fn backend_address(family: Family, number: u32) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::new(10, 0, 0, 10 + number as u8).into(),
-        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0xb, 0, 0, 0, 0, 10 + number as u16).into(),
-    }
-}
-
-/// An address of the node that packets leave from: with `fullnat`, and as the outer source of a tunnel.
-pub(crate) fn own_address(family: Family, number: u8) -> IpAddr {
-    match family {
-        Family::V4 => Ipv4Addr::new(172, 16, 0, number).into(),
-        Family::V6 => Ipv6Addr::new(0x2001, 0xdb8, 0xf, 0, 0, 0, 0, number.into()).into(),
-    }
 }
 
 /// Where a packet went.
@@ -191,8 +163,7 @@ impl World {
     }
 
     pub(crate) fn numbered_table(&mut self, table: u32, numbers: &[u32]) {
-        let entries: Vec<u32> =
-            numbers.iter().copied().cycle().take(TABLE_ENTRIES as usize).collect();
+        let entries: Vec<u32> = numbers.iter().copied().cycle().take(TABLE_ENTRIES as usize).collect();
         self.node.plane.tables.write(table, &entries).unwrap();
     }
 
@@ -224,8 +195,7 @@ impl World {
     /// Sends a client's packet, and holds what reaches a backend against what should.
     pub(crate) fn send(&mut self, packet: &Segment) -> Sent {
         let seen = self.node.send_bytes(&packet.bytes());
-        let mut sent =
-            Sent { reason: seen.reason, backend: None, sender: packet.source, frame: seen.frame };
+        let mut sent = Sent { reason: seen.reason, backend: None, sender: packet.source, frame: seen.frame };
         if seen.reason.verdict() == Verdict::Forward {
             assert_eq!(sent.frame[..5], backend_mac(0)[..5], "{packet:?} to no backend");
             let number = u32::from(sent.frame[5]);

@@ -2,9 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use etherparse::{
-    IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, TcpHeader, UdpHeader,
-};
+use etherparse::{IpDscp, IpEcn, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, TcpHeader, UdpHeader};
 
 use crate::fixture::{NODE_MAC, ROUTER_MAC};
 use crate::packet::{ACK, FIN, Mac, RST, SYN, Transport};
