@@ -28,7 +28,7 @@ pub(crate) use choose::{NO_BACKEND, is_told, told};
 use crate::balance::{now, over, reply_key, return_hop, touch};
 use crate::forward::full_nat::forward_half as full_nat_half;
 use crate::maps::scratch::{self, Decision, Request};
-use crate::maps::{backends, flows, half_open, hops, listeners, seen, services, stations};
+use crate::maps::{backends, flows, half_open, hops, listeners, load, seen, services, stations};
 use crate::packet::{Control, Family, PROTOCOL_TCP, Packet, Tcp, Udp, again};
 
 /// What is to be done with a packet, in one word: functions that are verified on their own hand back a number.
@@ -268,10 +268,11 @@ fn begin<A: Family>(lost: bool) -> Answer {
         return Answer::because(Reason::OtherHost);
     }
     if lost {
-        forget(&packet);
         if service.flags & RESET != 0 && packet.is_tcp() && !packet.is_bare_syn() {
+            mark_reset(&packet);
             return Answer(Reason::Reset as u32 | Answer::RESET);
         }
+        forget(&packet);
     }
     if let Err(reason) = admit::listed(&packet, number, service) {
         return Answer::because(reason);
@@ -436,6 +437,25 @@ fn recall_flow<A: Family>(packet: &Asked<'_, A>, decision: &mut Decision) -> boo
 #[inline(always)]
 fn serves(backend: &Backend, identity: u32) -> bool {
     backend.flags & SERVING != 0 && backend.identity == identity
+}
+
+/// A flow whose client is sent a RST stays in the table: a RST that meets bytes of the backend on their way is older than
+/// what the client expects next, and is not believed (RFC 5961 section 3.2). The client has to get what the backend still
+/// sends, and to acknowledge it, for a RST that it believes.
+#[inline(always)]
+fn mark_reset<A: Family>(packet: &Asked<'_, A>) {
+    let Some(slot) = flows::look_up(packet.key) else {
+        return;
+    };
+    // SAFETY: a slot stays readable until this program ends.
+    let (state, place, identity) = unsafe { ((*slot).state, (*slot).place, (*slot).other.as_ref()[0]) };
+    if state & (SEEN_FIN | SEEN_RST) == 0
+        && let Some(backend) = backends::get(flow::backend(place))
+        && backend.identity == identity
+    {
+        load::add(flow::backend(place), -1);
+    }
+    flows::set(slot, SEEN_RST);
 }
 
 /// Takes a flow whose backend serves no more out of the table, with its reply half where that can still be told.

@@ -209,8 +209,10 @@ impl Server {
         let [v4, v6] = server_addresses(number);
         inside.attach(&host, "eth0", &[&format!("{v4}/24"), &format!("{v6}/64")])?;
         inside.set_mtu(&host, "eth0", INSIDE_MTU)?;
-        for gateway in ["10.0.0.2", "fd00::2"] {
+        // It takes what a tunnel adds, and sends no more than the client's segment takes.
+        for (gateway, source) in [("10.0.0.2", "10.0.0.5"), ("fd00::2", "fd00::5")] {
             host.run(["ip", "route", "add", "default", "via", gateway, "mtu", "1500"])?;
+            host.run(["ip", "route", "add", source, "dev", "eth0", "mtu", "1500"])?;
         }
         if arms == Arms::Two {
             outside.attach(&host, "eth1", &[])?;
@@ -294,7 +296,8 @@ pub fn service(name: &str, method: Method, port: u16, servers: u8, extra: &str) 
 fn configuration(arms: Arms, services: &str) -> String {
     let interfaces = if arms == Arms::One { "eth0" } else { "eth0, eth1" };
     format!(
-        "node: node\ninterfaces: [{interfaces}]\nmetrics: {{ listen: 127.0.0.1:9620 }}\nservices:\n{services}"
+        "node: node\ninterfaces: [{interfaces}]\nmetrics: {{ listen: 127.0.0.1:9620 }}\n\
+         flows: {{ ipv4: 65536, ipv6: 65536 }}\nservices:\n{services}"
     )
 }
 

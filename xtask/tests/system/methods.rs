@@ -9,7 +9,7 @@ use xtask::testbed::dual_stack::{Arms, DualStack, HTTP, Method, NAMES};
 use xtask::testbed::servers::nginx::HUGE;
 use xtask::testbed::{Capture, Host};
 
-use crate::support::{dual_stack, fetch};
+use crate::support::{dual_stack, fetch, packets};
 
 const TRAFFIC: &str = "tcp port 80 or udp port 53 or icmp or icmp6";
 
@@ -28,10 +28,12 @@ fn ask_for_name(client: &Host, service: SocketAddr, length: usize) -> Result<Str
 }
 
 /// Runs for the services of every method by both families.
-fn each(port: u16, mut check: impl FnMut(Method, SocketAddr) -> Result<()>) -> Result<()> {
+fn each(bed: &DualStack, port: u16, mut check: impl FnMut(SocketAddr) -> Result<()>) -> Result<()> {
     for method in Method::ALL {
         for service in method.services(port) {
-            check(method, service).with_context(|| format!("{} to {service}", method.name()))?;
+            check(service).with_context(|| {
+                format!("{} to {service}; the node has seen {}", method.name(), packets(&bed.node))
+            })?;
         }
     }
     Ok(())
@@ -44,13 +46,13 @@ fn assert_every_method_serves(bed: &DualStack) -> Result<()> {
     for interface in interfaces {
         captures.push(Capture::start(&bed.servers[0].host, interface, TRAFFIC)?);
     }
-    each(HTTP, |_, service| {
+    each(bed, HTTP, |service| {
         assert_both_answer(|| fetch(&bed.client, service, "/"))?;
         let large = fetch(&bed.client, service, "/large")?;
         ensure!(large.len() == 200_000, "{} bytes came", large.len());
         Ok(())
     })?;
-    each(NAMES, |_, service| assert_both_answer(|| ask_for_name(&bed.client, service, 13)))?;
+    each(bed, NAMES, |service| assert_both_answer(|| ask_for_name(&bed.client, service, 13)))?;
     for capture in captures {
         capture.finish_with_good_checksums()?;
     }
@@ -73,7 +75,7 @@ fn one_arm_every_method_serves_tcp_and_udp_in_both_families_with_good_checksums(
 #[ignore = "needs root: cargo xtask test"]
 fn eleven_megabytes_go_through_every_method_both_ways() -> Result<()> {
     let bed = dual_stack(Arms::Two)?;
-    each(HTTP, |_, service| {
+    each(&bed, HTTP, |service| {
         let down = fetch(&bed.client, service, "/huge")?;
         ensure!(down.len() == HUGE, "{} bytes came down", down.len());
         let up = bed.client.enter(|| {
@@ -89,5 +91,5 @@ fn eleven_megabytes_go_through_every_method_both_ways() -> Result<()> {
 #[ignore = "needs root: cargo xtask test"]
 fn datagrams_in_fragments_reach_one_server_by_every_method_and_are_answered() -> Result<()> {
     let bed = dual_stack(Arms::Two)?;
-    each(NAMES, |_, service| assert_both_answer(|| ask_for_name(&bed.client, service, 4000)))
+    each(&bed, NAMES, |service| assert_both_answer(|| ask_for_name(&bed.client, service, 4000)))
 }

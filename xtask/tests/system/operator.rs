@@ -66,11 +66,11 @@ fn a_long_download_survives_the_drain_of_its_server_which_gets_nothing_new_until
         ensure!(said.contains(&format!("{name}: draining")), "{said}");
         bed.node.wait_until_backend(address, BackendState::Draining)?;
 
-        let report = new_connections(&bed.client, service).stop_after(A_WHILE)?;
-        assert_spread_over(&report, &["s2"])?;
         let shown = bed.node.evenkeel(&["status"])?;
         let line = shown.lines().find(|line| line.trim_start().starts_with(address)).context("no line")?;
-        ensure!(line.contains("draining") && line.contains("flows left"), "{line}");
+        ensure!(line.contains("draining") && line.contains("drained by command"), "{line}");
+        let report = new_connections(&bed.client, service).stop_after(A_WHILE)?;
+        assert_spread_over(&report, &["s2"])?;
         for download in downloads {
             let length = download.join().map_err(|_| anyhow!("a download panicked"))??.len();
             ensure!(length == 2_000_000, "{length} bytes came");

@@ -45,6 +45,16 @@ pub(crate) fn counted(node: &Node, reason: &str) -> Result<u64> {
     Ok(found.with_context(|| format!("there is no reason {reason}"))?.packets)
 }
 
+/// What became of the packets that a node has seen, by reason: for the text of a failure.
+pub(crate) fn packets(node: &Node) -> String {
+    let status = match node.status() {
+        Ok(status) => status,
+        Err(error) => return format!("{error:#}"),
+    };
+    let counts = status.packets.iter().filter(|count| count.packets > 0);
+    counts.map(|count| format!("{} {}", count.packets, count.reason)).collect::<Vec<_>>().join(", ")
+}
+
 /// Clients that ask for `/` on a connection for each request.
 pub(crate) fn new_connections(client: &Host, service: SocketAddr) -> Load {
     let make = || HttpClient::new(service, "/", Connections::PerRequest);
