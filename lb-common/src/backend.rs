@@ -100,6 +100,9 @@ pub const SERVING: u32 = 1;
 /// `next_hop` is filled in.
 pub const RESOLVED: u32 = 2;
 
+/// Its tunnel header is the plainest: IPv4, with nothing behind it, and the same source for all flows.
+pub const PLAIN: u32 = 4;
+
 /// How a tunnel wraps a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]

@@ -123,6 +123,13 @@ impl Reason {
     pub const COUNT: u32 = Self::ALL.len() as u32;
     /// From here on, packets are dropped.
     pub const FIRST_DROP: u32 = Self::NoBackend as u32;
+
+    /// Whether it is the number of a reason by which the sender gets an answer.
+    #[inline(always)]
+    #[must_use]
+    pub const fn is_answer(number: u32) -> bool {
+        Self::FragmentationNeeded as u32 <= number && number <= Self::Reset as u32
+    }
 }
 
 #[cfg(test)]
@@ -136,6 +143,7 @@ mod tests {
         for (index, reason) in Reason::ALL.iter().enumerate() {
             assert_eq!(*reason as usize, index);
             assert_eq!(reason.verdict() == Verdict::Drop, *reason as u32 >= Reason::FIRST_DROP);
+            assert_eq!(reason.verdict() == Verdict::Answer, Reason::is_answer(*reason as u32));
         }
     }
 }

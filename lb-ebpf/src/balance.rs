@@ -11,15 +11,17 @@ use lb_common::reason::Reason;
 use lb_common::hash::{flow_hash, source_hash, table_entry};
 use lb_common::service::{Method, STATELESS, Scheduler};
 
+use crate::icmp_error::{self, Whose};
 use crate::maps::{
     backends, counters, flows, hops, load, reasons, scratch, seen, services, stations, tables,
 };
+use crate::miss::{self, Answer};
 use crate::outcome::Outcome;
 use crate::packet::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet, Family, Packet, Tcp, at,
+    Control, ETHERTYPE_IPV4, ETHERTYPE_IPV6, ETHERTYPE_SERVICE_VLAN, ETHERTYPE_VLAN, Ethernet, Family,
+    Packet, Tcp, at,
 };
-use crate::miss::{self, Answer};
-use crate::{forward, icmp_error, reset, vlan};
+use crate::{echo, forward, fragment, mss, reset, vlan};
 
 /// Runs one packet through; returns the XDP action and counts the reason.
 ///
@@ -36,17 +38,25 @@ pub fn run(ctx: &XdpContext) -> u32 {
     }
     let outcome = if family == ETHERTYPE_IPV4 {
         let outcome = ek_known4(ctx.ctx, tags as u32);
-        if Outcome::from_word(outcome).is_open() {
-            ek_send4(ctx.ctx, ek_ask4(ctx.ctx, tags as u32, outcome))
-        } else {
+        if !Outcome::from_word(outcome).is_open() {
             outcome
+        } else if outcome == Outcome::OTHER.word() {
+            ek_other4(ctx.ctx)
+        } else if outcome == Outcome::PIECE.word() {
+            fragment::ek_piece4(ctx.ctx, tags as u32)
+        } else {
+            ek_send4(ctx.ctx, ek_ask4(ctx.ctx, tags as u32, outcome))
         }
     } else if family == ETHERTYPE_IPV6 {
         let outcome = ek_known6(ctx.ctx, tags as u32);
-        if Outcome::from_word(outcome).is_open() {
-            ek_send6(ctx.ctx, ek_ask6(ctx.ctx, tags as u32, outcome))
-        } else {
+        if !Outcome::from_word(outcome).is_open() {
             outcome
+        } else if outcome == Outcome::OTHER.word() {
+            ek_other6(ctx.ctx)
+        } else if outcome == Outcome::PIECE.word() {
+            fragment::ek_piece6(ctx.ctx, tags as u32)
+        } else {
+            ek_send6(ctx.ctx, ek_ask6(ctx.ctx, tags as u32, outcome))
         }
     } else {
         Outcome::because(Reason::NotIp).word()
@@ -56,39 +66,51 @@ pub fn run(ctx: &XdpContext) -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_known4(ctx: *mut xdp_md, tags: u32) -> u32 {
+pub(crate) extern "C" fn ek_known4(ctx: *mut xdp_md, tags: u32) -> u32 {
     known::<V4>(&XdpContext::new(ctx), tags).word()
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_known6(ctx: *mut xdp_md, tags: u32) -> u32 {
+pub(crate) extern "C" fn ek_known6(ctx: *mut xdp_md, tags: u32) -> u32 {
     known::<Addr>(&XdpContext::new(ctx), tags).word()
 }
 
 /// `outcome` says what was found out.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_ask4(ctx: *mut xdp_md, tags: u32, outcome: u32) -> u32 {
+pub(crate) extern "C" fn ek_ask4(ctx: *mut xdp_md, tags: u32, outcome: u32) -> u32 {
     ask::<V4>(&XdpContext::new(ctx), tags, Outcome::from_word(outcome) == Outcome::LOST).word()
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_ask6(ctx: *mut xdp_md, tags: u32, outcome: u32) -> u32 {
+pub(crate) extern "C" fn ek_ask6(ctx: *mut xdp_md, tags: u32, outcome: u32) -> u32 {
     ask::<Addr>(&XdpContext::new(ctx), tags, Outcome::from_word(outcome) == Outcome::LOST).word()
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_send4(ctx: *mut xdp_md, answer: u32) -> u32 {
+pub(crate) extern "C" fn ek_send4(ctx: *mut xdp_md, answer: u32) -> u32 {
     send::<V4>(&XdpContext::new(ctx), Answer::from_word(answer)).word()
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_send6(ctx: *mut xdp_md, answer: u32) -> u32 {
+pub(crate) extern "C" fn ek_send6(ctx: *mut xdp_md, answer: u32) -> u32 {
     send::<Addr>(&XdpContext::new(ctx), Answer::from_word(answer)).word()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn ek_other4(ctx: *mut xdp_md) -> u32 {
+    other::<V4>(ctx).word()
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn ek_other6(ctx: *mut xdp_md) -> u32 {
+    other::<Addr>(ctx).word()
 }
 
 /// 0 for a frame that is too short to have one.
@@ -101,14 +123,16 @@ fn ethertype(ctx: &XdpContext) -> u16 {
     }
 }
 
-/// Counts the reason and says the action. What passes goes to the kernel with the tags it came with.
+/// Counts the reason and says the action. What passes goes to the kernel with the tags it came with, and an answer goes
+/// back with them.
 #[inline(always)]
 fn conclude(ctx: &XdpContext, outcome: Outcome, tags: u64) -> u32 {
     reasons::count(outcome.reason());
     if outcome.reason() == Reason::Internal as u32 {
         error!(ctx, "a map holds what it never should; please report this with `bpftool map dump`");
     }
-    if tags != 0 && outcome.action() == xdp_action::XDP_PASS && !vlan::restore(ctx.ctx, tags) {
+    let stays = outcome.action() == xdp_action::XDP_PASS || Reason::is_answer(outcome.reason());
+    if tags != 0 && stays && !vlan::restore(ctx.ctx, tags) {
         return xdp_action::XDP_DROP;
     }
     outcome.action()
@@ -118,15 +142,15 @@ fn conclude(ctx: &XdpContext, outcome: Outcome, tags: u64) -> u32 {
 fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
     let mut why = Reason::Malformed;
     let Some(packet) = A::parse(ctx, &mut why) else {
-        return if A::IS_V4 && matches!(why, Reason::OtherProtocol) {
-            Outcome::from_word(icmp_error::run(ctx.ctx, tags))
-        } else {
-            Outcome::because(why)
+        return match why {
+            Reason::Fragment => Outcome::PIECE,
+            Reason::OtherProtocol => Outcome::OTHER,
+            why => Outcome::because(why),
         };
     };
-    // A SYN is decided by its service.
-    if packet.is_bare_syn() {
-        return stateless(ctx, &packet);
+    // A SYN is decided by its service, and one with ACK has an option that may have to be lowered.
+    if packet.tcp_flags & Tcp::SYN != 0 {
+        return if packet.is_bare_syn() { stateless(ctx, &packet) } else { Outcome::UNKNOWN };
     }
     let Some(slot) = flows::find(&packet.key) else {
         return Outcome::UNKNOWN;
@@ -135,12 +159,16 @@ fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
         return Outcome::because(Reason::OtherHost);
     }
     // SAFETY: a slot stays readable until this program ends.
-    if unsafe { (*slot).state } & REPLY != 0 { reply_half(ctx, &packet, slot) } else { forward_half(ctx, &packet, slot, tags) }
+    if unsafe { (*slot).state } & REPLY != 0 {
+        reply_half(ctx, &packet, slot)
+    } else {
+        forward_half(ctx, &packet, slot, tags)
+    }
 }
 
 /// A SYN that its service's table decides; that is what a flood is made of.
 #[inline(always)]
-fn stateless<A: Family>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
+fn stateless<A: Control>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
     let key = &packet.key;
     let number = A::listener(key.destination, key.ports.destination, key.protocol as u8);
     let Some(service) = services::get(number) else {
@@ -183,16 +211,23 @@ fn ask<A: miss::Called>(ctx: &XdpContext, tags: u32, lost: bool) -> Answer {
     }
 }
 
+/// What to do with a packet that is neither TCP nor UDP.
+#[inline(always)]
+fn other<A: Whose>(ctx: *mut xdp_md) -> Outcome {
+    if echo::answer::<A>(ctx) { Outcome::because(Reason::Echo) } else { icmp_error::run::<A>(ctx) }
+}
+
 /// Does it.
 #[inline(always)]
-fn send<A: Family>(ctx: &XdpContext, answer: Answer) -> Outcome {
+fn send<A: Control>(ctx: &XdpContext, answer: Answer) -> Outcome {
     if !answer.is_forward() && !answer.is_reply() {
         return if answer.is_reset() {
-            Outcome::because(if reset::answer(ctx.ctx) { Reason::Reset } else { Reason::NoBackend })
+            Outcome::because(if reset::answer::<A>(ctx.ctx) { Reason::Reset } else { Reason::NoBackend })
         } else {
             Outcome::by_reason(answer.reason())
         };
     }
+    mss::lower::<A>(ctx, answer);
     let mut why = Reason::Malformed;
     let Some(packet) = A::parse(ctx, &mut why) else {
         return Outcome::because(why);
@@ -223,7 +258,7 @@ pub(crate) struct Way {
 
 impl Way {
     #[inline(always)]
-    fn by(answer: Answer) -> Self {
+    pub(crate) fn by(answer: Answer) -> Self {
         let (source, source_port) = match scratch::get() {
             // SAFETY: the record is this CPU's own.
             Some(scratch) => unsafe { ((*scratch).decision.source, (*scratch).decision.source_port) },
@@ -234,7 +269,7 @@ impl Way {
 }
 
 #[inline(always)]
-fn forward_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A>, tags: u32) -> Outcome {
+fn forward_half<A: Control>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A>, tags: u32) -> Outcome {
     // SAFETY: a slot stays readable until this program ends.
     let (state, place, other) = unsafe { ((*slot).state, (*slot).place, (*slot).other) };
     let number = flow::backend(place);
@@ -245,12 +280,11 @@ fn forward_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot
     if backend.flags & SERVING == 0 || backend.identity != other.as_ref()[0] {
         return Outcome::LOST;
     }
-    let way =
-        Way { method: flow::method(state), source: other.as_ref()[1], source_port: flow::port(state) };
+    let way = Way { method: flow::method(state), source: other.as_ref()[1], source_port: flow::port(state) };
     if way.method == Method::NAT || way.method == Method::FULL_NAT {
-        follow_return_hop(ctx, packet, slot, backend, tags);
+        follow_return_hop(&packet.key, slot, backend, &return_hop(ctx, packet.ethernet, tags));
     }
-    touch(packet, slot, state, number);
+    touch(&packet.key, packet.tcp_flags, slot, state, number);
     let action = forward::to_backend(ctx, packet, &way, backend);
     if action.is_ok() {
         counters::packet(number, packet.frame_length());
@@ -289,17 +323,18 @@ fn half_open_reply<A: Family>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
 fn reply_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A>) -> Outcome {
     // SAFETY: a slot stays readable until this program ends.
     let (state, place, other) = unsafe { ((*slot).state, (*slot).place, (*slot).other) };
-    touch(packet, slot, state, flow::backend(place));
+    touch(&packet.key, packet.tcp_flags, slot, state, flow::backend(place));
     let mut address = A::from_other(&other);
     let mut client = packet.key.destination;
     let mut ports = Ports { source: flow::port(state), destination: packet.key.ports.destination };
     if flow::method(state) == Method::FULL_NAT {
-        let Some(forward) = forward::full_nat::forward_half(packet, other.as_ref()[0]) else {
+        let Some(forward) = forward::full_nat::forward_half(&packet.key, other.as_ref()[0]) else {
             return Outcome::because(Reason::NoWayBack);
         };
         // SAFETY: as above.
-        (address, client, ports) =
-            unsafe { ((*forward).destination, (*forward).source, Ports::from_word((*forward).ports).turned()) };
+        (address, client, ports) = unsafe {
+            ((*forward).destination, (*forward).source, Ports::from_word((*forward).ports).turned())
+        };
     }
     let action = forward::to_client(ctx, packet, address, client, ports, flow::hop(place));
     if action.is_ok() {
@@ -326,7 +361,13 @@ pub(crate) fn now() -> u32 {
 }
 
 #[inline(always)]
-fn touch<A: Family>(packet: &Packet<A>, slot: *mut Slot<A>, state: u32, backend: u32) {
+pub(crate) fn touch<A: Family>(
+    key: &FlowKey<A>,
+    tcp_flags: u8,
+    slot: *mut Slot<A>,
+    state: u32,
+    backend: u32,
+) {
     let now = now();
     // SAFETY: a slot stays writable until this program ends.
     unsafe {
@@ -334,15 +375,15 @@ fn touch<A: Family>(packet: &Packet<A>, slot: *mut Slot<A>, state: u32, backend:
             (*slot).last_seen = now;
         }
     }
-    let ending = packet.tcp_flags & (Tcp::FIN | Tcp::RST);
+    let ending = tcp_flags & (Tcp::FIN | Tcp::RST);
     if ending != 0 {
         if state & (SEEN_FIN | SEEN_RST) == 0 && state & REPLY == 0 {
             load::add(backend, -1);
         }
-        flows::set(slot, self::ending(packet.tcp_flags));
+        flows::set(slot, self::ending(tcp_flags));
     } else if state & (SEEN_FIN | SEEN_RST) != 0 {
         // Who goes on after a RST did not send it, and who goes on after a SYN that did not ask for the flow began anew.
-        let anew = state & (SEEN_FIN | REPLY) == SEEN_FIN && seen::contains(flow_hash(&packet.key));
+        let anew = state & (SEEN_FIN | REPLY) == SEEN_FIN && seen::contains(flow_hash(key));
         flows::clear(slot, if anew { SEEN_FIN | SEEN_RST } else { SEEN_RST });
     }
 }
@@ -382,23 +423,21 @@ pub(crate) fn return_hop(ctx: &XdpContext, ethernet: *mut Ethernet, tags: u32) -
 
 /// Follows a client whose router changed: replies go where its packets come from now.
 #[inline(always)]
-fn follow_return_hop<A: Family>(
-    ctx: &XdpContext,
-    packet: &Packet<A>,
+pub(crate) fn follow_return_hop<A: Family>(
+    key: &FlowKey<A>,
     slot: *mut Slot<A>,
     backend: &Backend,
-    tags: u32,
+    hop: &NextHop,
 ) {
-    let hop = return_hop(ctx, packet.ethernet, tags);
     // SAFETY: a slot stays readable until this program ends.
     let place = unsafe { (*slot).place };
-    if hops::get(flow::hop(place)).is_some_and(|known| *known == hop) {
+    if hops::get(flow::hop(place)).is_some_and(|known| known == hop) {
         return;
     }
-    let place = flow::place(flow::backend(place), hops::number(hops::words(&hop), now()));
+    let place = flow::place(flow::backend(place), hops::number(hops::words(hop), now()));
     // SAFETY: as above.
     unsafe { (*slot).place = place };
-    if let Some(reply) = flows::look_up(&reply_key(&packet.key, slot, backend)) {
+    if let Some(reply) = flows::look_up(&reply_key(key, slot, backend)) {
         // SAFETY: as above.
         unsafe { (*reply).place = place };
     }

@@ -15,6 +15,26 @@ static SETS6: u32 = lb_common::limits::SETS6;
 #[unsafe(no_mangle)]
 static WAYS: u32 = lb_common::flow::WAYS;
 
+/// Extension headers that are walked over; the compiler would unroll this too, and the next.
+#[unsafe(no_mangle)]
+static EXTENSION_HEADERS: u32 = 6;
+
+/// Options that a TCP header has room for, if each is one byte.
+#[unsafe(no_mangle)]
+static TCP_OPTIONS: u32 = 40;
+
+#[inline(always)]
+pub(crate) fn extension_headers() -> u32 {
+    // SAFETY: as below.
+    unsafe { core::ptr::read_volatile(&raw const EXTENSION_HEADERS) }
+}
+
+#[inline(always)]
+pub(crate) fn tcp_options() -> u32 {
+    // SAFETY: as below.
+    unsafe { core::ptr::read_volatile(&raw const TCP_OPTIONS) }
+}
+
 #[inline(always)]
 pub(crate) fn ways() -> u32 {
     // SAFETY: as below.

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Flow first, service only on a miss. The path of a packet is inlined into one program, for a call costs more than the
-//! code; what is rare, ICMP errors and answers, is in functions of their own, so that it takes no registers from the rest.
+//! code; what is rare, ICMP errors, fragments and answers, is in functions of their own, so that it takes no registers from the rest.
 
 #![no_std]
 #![feature(asm_experimental_arch)]
@@ -15,11 +15,14 @@
 mod atomic;
 pub mod balance;
 pub mod decap;
+mod echo;
 mod forward;
+mod fragment;
 mod globals;
 mod icmp_error;
 mod maps;
 mod miss;
+mod mss;
 mod outcome;
 mod packet;
 mod reset;

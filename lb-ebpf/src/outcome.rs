@@ -14,10 +14,14 @@ impl Outcome {
     pub(crate) const UNKNOWN: Self = Self(0);
     /// Nothing yet: the flow's backend serves no more.
     pub(crate) const LOST: Self = Self(1);
+    /// Nothing yet: neither TCP nor UDP.
+    pub(crate) const OTHER: Self = Self(2);
+    /// Nothing yet: a fragment, or a packet with extension headers.
+    pub(crate) const PIECE: Self = Self(3);
 
     #[inline(always)]
     pub(crate) const fn is_open(self) -> bool {
-        self.0 <= Self::LOST.0
+        self.0 <= Self::PIECE.0
     }
 
     /// Sent on by this action.

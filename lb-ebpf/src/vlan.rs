@@ -75,12 +75,20 @@ pub(crate) fn push(ctx: *mut xdp_md, tags: u32) -> bool {
 }
 
 /// Puts tags in front as [`strip`] found them. `false` if the frame has no room there.
-#[inline(never)]
+#[inline(always)]
 pub(crate) fn restore(ctx: *mut xdp_md, stripped: u64) -> bool {
+    ek_restore(ctx, stripped) != 0
+}
+
+/// Visible outside of the object, so that the verifier looks at it once and not for every way out.
+#[unsafe(no_mangle)]
+#[inline(never)]
+pub(crate) extern "C" fn ek_restore(ctx: *mut xdp_md, stripped: u64) -> u32 {
     let ctx = XdpContext::new(ctx);
     let (tags, controls) = (stripped as u32, (stripped >> 32) as u32);
-    push_one(&ctx, tags as u16, controls as u16)
-        && (tags >> 16 == 0 || push_one(&ctx, (tags >> 16) as u16, (controls >> 16) as u16))
+    let restored = push_one(&ctx, tags as u16, controls as u16)
+        && (tags >> 16 == 0 || push_one(&ctx, (tags >> 16) as u16, (controls >> 16) as u16));
+    u32::from(restored)
 }
 
 #[inline(always)]

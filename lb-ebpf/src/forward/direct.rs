@@ -3,7 +3,7 @@
 use crate::packet::{Family, Packet};
 
 #[inline(always)]
-pub(super) fn rewrite<A: Family>(packet: &Packet<A>) {
+pub(crate) fn rewrite<A: Family>(packet: &Packet<A>) {
     // SAFETY: parsing compared the header with the end of the packet.
     unsafe { A::forwarded(packet.ip) };
 }

@@ -3,7 +3,7 @@
 use aya_ebpf::programs::XdpContext;
 use lb_common::addr::{Addr, Address};
 use lb_common::backend::Backend;
-use lb_common::flow::{self, Ports, Slot};
+use lb_common::flow::{self, FlowKey, Ports, Slot};
 use lb_common::service::{Method, SOURCES};
 
 use crate::balance::Way;
@@ -37,13 +37,13 @@ pub(super) fn rewrite<A: Family>(ctx: &XdpContext, packet: &Packet<A>, backend: 
 /// The forward half of a reply, by the number of its slot: all that the client knows is in its key. One that has become
 /// another flow's was not given the address and port that the reply goes to.
 #[inline(always)]
-pub(crate) fn forward_half<A: Family>(packet: &Packet<A>, number: u32) -> Option<*mut Slot<A>> {
+pub(crate) fn forward_half<A: Family>(key: &FlowKey<A>, number: u32) -> Option<*mut Slot<A>> {
     let forward = flows::get::<A>(number)?;
     // SAFETY: a slot stays readable until this program ends.
     let (state, given) = unsafe { ((*forward).state, source::<A>((*forward).other.as_ref()[1])) };
     let same = state & flow::REPLY == 0
         && flow::method(state) == Method::FULL_NAT
-        && flow::port(state) == packet.key.ports.destination
-        && given == packet.key.destination;
+        && flow::port(state) == key.ports.destination
+        && given == key.destination;
     if same { Some(forward) } else { None }
 }

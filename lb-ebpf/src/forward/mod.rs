@@ -1,9 +1,9 @@
 //! Rewrites: one file a forwarding method.
 
-mod direct;
+pub(crate) mod direct;
 pub(crate) mod full_nat;
 pub(crate) mod nat;
-mod tunnel;
+pub(crate) mod tunnel;
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::{Backend, RESOLVED};
@@ -13,13 +13,13 @@ use lb_common::service::Method;
 
 use crate::balance::Way;
 use crate::maps::hops;
-use crate::packet::{Family, Packet};
+use crate::packet::{Control, Family, Packet};
 use crate::too_big;
 use crate::transmit::transmit;
 
 /// Client to backend. The packet is untouched if this fails.
 #[inline(always)]
-pub(crate) fn to_backend<A: Family>(
+pub(crate) fn to_backend<A: Control>(
     ctx: &XdpContext,
     packet: &Packet<A>,
     way: &Way,
@@ -65,7 +65,7 @@ pub(crate) const fn port(backend: &Backend, port: u16) -> u16 {
 
 /// Whether the packet can go on to the backend, with `overhead` bytes in front.
 #[inline(always)]
-pub(crate) fn check<A: Family>(
+pub(crate) fn check<A: Control>(
     ctx: &XdpContext,
     packet: &Packet<A>,
     backend: &Backend,
@@ -77,7 +77,11 @@ pub(crate) fn check<A: Family>(
     check_hops_left(packet)?;
     if packet.ip_length + overhead > u32::from(backend.mtu) {
         let fits = u32::from(backend.mtu).saturating_sub(overhead);
-        return Err(if too_big::answer(ctx.ctx, fits) { Reason::FragmentationNeeded } else { Reason::TooBig });
+        return Err(if too_big::answer::<A>(ctx.ctx, fits) {
+            Reason::FragmentationNeeded
+        } else {
+            Reason::TooBig
+        });
     }
     Ok(())
 }

@@ -5,14 +5,14 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
-use lb_common::backend::{Backend, Encapsulation};
+use lb_common::backend::{Backend, Encapsulation, PLAIN};
 use lb_common::checksum::fold_few;
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 
 use crate::packet::{
-    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Family, Ipv4, Ipv6, PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_UDP, Packet,
-    Udp, at,
+    ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ethernet, Family, Ipv4, Ipv6, PROTOCOL_IPIP, PROTOCOL_IPV6, PROTOCOL_UDP,
+    Packet, Udp, at,
 };
 use crate::transmit::transmit;
 
@@ -23,17 +23,20 @@ const UDP: u32 = size_of::<Udp>() as u32;
 
 /// Bytes that a packet grows by.
 #[inline(always)]
-pub(super) fn overhead(method: u32, backend: &Backend) -> u32 {
+pub(crate) fn overhead(method: u32, backend: &Backend) -> u32 {
     if method != Method::TUNNEL {
         return 0;
+    }
+    if backend.flags & PLAIN != 0 {
+        return IPV4;
     }
     let ip = if backend.address.is_v4() { IPV4 } else { IPV6 };
     if backend.encapsulation == Encapsulation::Gue as u8 { ip + UDP } else { ip }
 }
 
-/// What is usual is inlined: IPv4 outside, and nothing between the two headers.
+/// What is usual is inlined.
 #[inline(always)]
-pub(super) fn encapsulate<A: Family>(
+pub(crate) fn encapsulate<A: Family>(
     ctx: &XdpContext,
     packet: &Packet<A>,
     backend: &Backend,
@@ -44,10 +47,9 @@ pub(super) fn encapsulate<A: Family>(
         A::traffic_class(packet.ip)
     };
     let inner = if A::IS_V4 { PROTOCOL_IPIP } else { PROTOCOL_IPV6 };
-    let vary = if backend.spread == 0 && backend.encapsulation == Encapsulation::Ip as u8 { 0 } else { vary(packet) };
-    if overhead(Method::TUNNEL, backend) != IPV4 {
+    if backend.flags & PLAIN == 0 {
         let lengths = packet.ip_length << 16 | u32::from(class) << 8 | u32::from(inner);
-        return match other(ctx.ctx, core::ptr::from_ref(backend), lengths, vary) {
+        return match other(ctx.ctx, core::ptr::from_ref(backend), lengths, vary(packet)) {
             0 => Err(Reason::NoHeadroom),
             ethertype => transmit(ctx, &backend.next_hop, ethertype as u16),
         };
@@ -56,7 +58,7 @@ pub(super) fn encapsulate<A: Family>(
     let Some(outer) = at::<[u32; 5]>(ctx, size_of::<Ethernet>()) else {
         return Err(Reason::Internal);
     };
-    let header = ipv4(packet.ip_length + IPV4, class, inner, backend, vary);
+    let header = ipv4(packet.ip_length + IPV4, class, inner, backend, 0);
     // SAFETY: `at` compared the header with the new end of the packet.
     unsafe { *outer = header };
     transmit(ctx, &backend.next_hop, ETHERTYPE_IPV4)
@@ -73,10 +75,14 @@ fn vary<A: Family>(packet: &Packet<A>) -> u32 {
 #[inline(always)]
 fn grow(ctx: &XdpContext, bytes: u32) -> Result<(), Reason> {
     // SAFETY: the context is this program's own.
-    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(bytes as i32)) } != 0 { Err(Reason::NoHeadroom) } else { Ok(()) }
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(bytes as i32)) } != 0 {
+        Err(Reason::NoHeadroom)
+    } else {
+        Ok(())
+    }
 }
 
-/// IPv6 outside, or UDP between. `packet` is its length, traffic class and protocol number in one word. Returns the ethertype,
+/// Any header, from the record. `packet` is its length, traffic class and protocol number in one word. Returns the ethertype,
 /// or 0 if there is no headroom. A function of its own: what is rarer must not cost the rest registers and stack.
 #[inline(never)]
 fn other(ctx: *mut xdp_md, backend: *const Backend, packet: u32, vary: u32) -> u32 {
@@ -126,7 +132,7 @@ fn outer(
         grow(ctx, IPV4 + udp).ok()?;
         let outer = at::<[u32; 5]>(ctx, size_of::<Ethernet>())?;
         // SAFETY: `at` compared the header with the new end of the packet.
-        unsafe { *outer = ipv4(length + IPV4, class, protocol, backend, vary) };
+        unsafe { *outer = ipv4(length + IPV4, class, protocol, backend, varied(backend.spread, vary)) };
         return Some(ETHERTYPE_IPV4);
     }
     grow(ctx, IPV6 + udp).ok()?;
@@ -155,9 +161,8 @@ fn varied(spread: u8, vary: u32) -> u32 {
 /// Five words in network order: the type of service of the inner packet (RFC 2983, RFC 6040), no fragmentation, so that
 /// the identification may be 0 (RFC 6864 section 4.1).
 #[inline(always)]
-fn ipv4(length: u32, class: u8, protocol: u8, backend: &Backend, vary: u32) -> [u32; 5] {
+fn ipv4(length: u32, class: u8, protocol: u8, backend: &Backend, varied: u32) -> [u32; 5] {
     let length = (length as u16).to_be_bytes();
-    let varied = varied(backend.spread, vary);
     // The record has the sum of what is the same for every packet, and of no other protocol than its own.
     let sum = backend.outer_sum
         + u32::from(u16::from_ne_bytes([0, class]))

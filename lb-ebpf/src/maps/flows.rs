@@ -63,13 +63,13 @@ impl Table for V4 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_search4(source: u32, destination: u32, ports: u32, protocol: u32) -> u32 {
+pub(crate) extern "C" fn ek_search4(source: u32, destination: u32, ports: u32, protocol: u32) -> u32 {
     in_sets(&key4(source, destination, ports, protocol))
 }
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_enter4(source: u32, destination: u32, ports: u32, protocol: u32) -> u32 {
+pub(crate) extern "C" fn ek_enter4(source: u32, destination: u32, ports: u32, protocol: u32) -> u32 {
     claim(&key4(source, destination, ports, protocol))
 }
 
@@ -112,7 +112,7 @@ fn put(key: &FlowKey<Addr>) -> bool {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_search6() -> u32 {
+pub(crate) extern "C" fn ek_search6() -> u32 {
     let Some(scratch) = scratch::get() else {
         return NONE;
     };
@@ -122,7 +122,7 @@ pub extern "C" fn ek_search6() -> u32 {
 
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_enter6() -> u32 {
+pub(crate) extern "C" fn ek_enter6() -> u32 {
     let Some(scratch) = scratch::get() else {
         return NONE;
     };
@@ -131,7 +131,7 @@ pub extern "C" fn ek_enter6() -> u32 {
 }
 
 /// Both are written field for field alike.
-const _: () = assert!(size_of::<FlowKey<Addr>>() == size_of::<lb_common::flow::MappedKey>());
+const _: () = assert!(size_of::<FlowKey<Addr>>() == size_of::<flow::MappedKey>());
 
 /// The slot of a live half, to be read and written in place. CPUs write `last_seen`, `state`'s bits and `place` without
 /// a lock: each is written whole. The slot does not become another flow's before this program ends.

@@ -31,7 +31,7 @@ pub(crate) fn number([a, b, c, ifindex, tags]: [u32; 5], now: u32) -> u32 {
 /// Visible outside of the object, so that the verifier looks at it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_hop(macs: u64, mac: u32, ifindex: u32, tags: u32, now: u32) -> u32 {
+pub(crate) extern "C" fn ek_hop(macs: u64, mac: u32, ifindex: u32, tags: u32, now: u32) -> u32 {
     let wanted = [(macs >> 32) as u32, macs as u32, mac, ifindex, tags];
     let hash = hash(wanted);
     for step in 0..globals::ways() {

@@ -41,7 +41,7 @@ pub(crate) fn in_ranges(record: u32, port: u16) -> u32 {
 /// Visible outside of the object, so that the verifier looks at it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_in_ranges(record: u32, port: u32) -> u32 {
+pub(crate) extern "C" fn ek_in_ranges(record: u32, port: u32) -> u32 {
     let Some(ranges) = RANGED.get(record) else {
         return NONE;
     };

@@ -51,7 +51,7 @@ pub(crate) fn is_full(number: u32, backend: &Backend) -> bool {
     unsafe {
         if active >= backend.high {
             (*load).full = 1;
-        } else if active <= backend.low {
+        } else if active < backend.low {
             (*load).full = 0;
         }
         (*load).full != 0

@@ -6,9 +6,12 @@ use aya_ebpf::macros::btf_map;
 use lb_common::addr::Addr;
 use lb_common::flow::{FlowKey, HalfOpen, MappedKey};
 
+use super::fragments::{First, FragmentKey};
+
 #[repr(C, align(8))]
 pub(crate) struct Scratch {
     pub(crate) request: Request,
+    pub(crate) about: About,
     pub(crate) decision: Decision,
     /// A half-open flow, to be stored or as it was found, and its key.
     pub(crate) half_key: MappedKey,
@@ -24,6 +27,26 @@ pub(crate) struct Scratch {
     pub(crate) place: u32,
     pub(crate) zero: u32,
     pub(crate) other: Addr,
+    pub(crate) piece: Piece,
+    /// See [`forgotten`].
+    pub(crate) number: u64,
+}
+
+/// A fragment, or a packet with extension headers: see [`crate::fragment`].
+#[repr(C, align(8))]
+pub(crate) struct Piece {
+    /// What it has in common with the other fragments of its packet.
+    pub(crate) key: FragmentKey,
+    /// What the first one says; of a later one, what the first one said.
+    pub(crate) first: First,
+    /// A [`crate::fragment::Kind`].
+    pub(crate) kind: u32,
+    /// Where in the packet it belongs, bytes.
+    pub(crate) offset: u32,
+    /// Where in the frame the transport header is, bytes; 0 for a later fragment, which has none.
+    pub(crate) transport: u32,
+    /// Bytes of the IP packet, by its header.
+    pub(crate) ip_length: u32,
 }
 
 /// A packet whose flow is not known: see [`crate::miss`].
@@ -36,6 +59,23 @@ pub(crate) struct Request {
     pub(crate) tcp_flags: u32,
     /// Of a UDP packet with at least as many, the first bytes it carries; else zeros.
     pub(crate) head: [u64; 2],
+}
+
+/// How an error about a flow's packets gets to the end it is meant for: see [`crate::icmp_error`].
+#[repr(C, align(8))]
+pub(crate) struct About {
+    /// Addresses and ports that a packet has which goes the same way, once it is rewritten.
+    pub(crate) source: Addr,
+    pub(crate) destination: Addr,
+    pub(crate) ports: u32,
+    /// To a client.
+    pub(crate) hop: u32,
+    /// To a backend: what the flow says of it, and what `fullnat` gave the flow as in a [`Decision`].
+    pub(crate) method: u32,
+    pub(crate) backend: u32,
+    pub(crate) identity: u32,
+    pub(crate) given: u32,
+    pub(crate) given_port: u32,
 }
 
 /// What is known and decided about the packet's flow.
@@ -78,4 +118,17 @@ impl Scratch {
 #[inline(always)]
 pub(crate) fn get() -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(0)
+}
+
+/// The same number, of which the verifier no longer knows anything: in a loop, it looks at each round once and not at each way that led
+/// to it.
+#[inline(always)]
+pub(crate) fn forgotten(number: u32) -> Option<u32> {
+    let scratch = get()?;
+    // SAFETY: the record is this CPU's own.
+    unsafe {
+        let room = &raw mut (*scratch).number;
+        room.write_volatile(u64::from(number));
+        Some(room.read_volatile() as u32)
+    }
 }

@@ -2,19 +2,18 @@
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use lb_common::backend::SERVING;
-use lb_common::hash::{source_hash, table_entry};
+use lb_common::flow::FlowKey;
+use lb_common::hash::{flow_hash, source_hash, table_entry};
 use lb_common::limits::TABLE_ENTRIES;
 use lb_common::reason::Reason;
-use lb_common::service::{
-    CAPPED, ClientKey, FEW, NO_TABLE, Persistent, Scheduler, Service,
-};
+use lb_common::service::{CAPPED, ClientKey, FEW, NO_TABLE, PER_PACKET, Persistent, Scheduler, Service};
 
 use super::{Asked, is_turning};
 use crate::balance::now;
 use crate::globals;
 use crate::maps::scratch::Decision;
 use crate::maps::{backends, load, members, persistent, seen, tables, turns};
-use crate::packet::Family;
+use crate::packet::{Family, PROTOCOL_TCP};
 
 /// A number that the map of backends does not have. Numbers and no pointers: what the compiler merges from several
 /// branches, the verifier must still know.
@@ -27,11 +26,8 @@ pub(super) fn choose<A: Family>(
     service: &Service,
     decision: &mut Decision,
 ) -> Result<(), Reason> {
-    decision.backend = if service.persistence != 0 {
-        persistent(packet.key.source, number, service)
-    } else {
-        NO_BACKEND
-    };
+    decision.backend =
+        if service.persistence != 0 { persistent(packet.key.source, number, service) } else { NO_BACKEND };
     if decision.backend == NO_BACKEND {
         scheduled(packet, number, service, decision);
         if decision.backend == NO_BACKEND {
@@ -89,6 +85,29 @@ fn scheduled<A: Family>(packet: &Asked<'_, A>, number: u32, service: &Service, d
     decision.backend = pick(service.table, decision.entry);
 }
 
+/// Whether a service sends all packets of a flow to one backend without knowing the flow.
+#[inline(always)]
+pub(crate) const fn is_told(service: &Service) -> bool {
+    Scheduler::is_hash(service.scheduler) && service.flags & PER_PACKET == 0
+}
+
+/// That backend, or [`NO_BACKEND`], for a flow that has begun.
+#[inline(always)]
+pub(crate) fn told<A: Family>(key: &FlowKey<A>, number: u32, service: &Service) -> u32 {
+    if service.persistence != 0 {
+        let backend = persistent(key.source, number, service);
+        if backend != NO_BACKEND {
+            return backend;
+        }
+    }
+    let hash = if service.scheduler == Scheduler::Flow as u8 {
+        (flow_hash(key) >> 32) as u32
+    } else {
+        source_hash(key.source)
+    };
+    by_table(service, table_entry(hash), key.protocol == u32::from(PROTOCOL_TCP)).0
+}
+
 /// The backend at an entry, and whether the table in force and the one before disagree about it. A connection that is
 /// `midway` goes by the one before.
 #[inline(always)]
@@ -134,7 +153,7 @@ fn random() -> u32 {
 /// The chosen backend, or one of the next entries of the table if it is full.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_not_full(backend: u32, table: u32, entry: u32) -> u32 {
+pub(crate) extern "C" fn ek_not_full(backend: u32, table: u32, entry: u32) -> u32 {
     if !is_full(backend) {
         return backend;
     }
@@ -154,7 +173,7 @@ pub extern "C" fn ek_not_full(backend: u32, table: u32, entry: u32) -> u32 {
 /// (Mitzenmacher, "The Power of Two Choices in Randomized Load Balancing", 2001).
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_least_loaded(service: u32, table: u32) -> u32 {
+pub(crate) extern "C" fn ek_least_loaded(service: u32, table: u32) -> u32 {
     let Some(members) = members::get(service) else {
         return NO_BACKEND;
     };
@@ -181,7 +200,7 @@ pub extern "C" fn ek_least_loaded(service: u32, table: u32) -> u32 {
 /// The first in the order of the configuration that takes another flow; the last one has no limit.
 #[unsafe(no_mangle)]
 #[inline(never)]
-pub extern "C" fn ek_first_not_full(service: u32) -> u32 {
+pub(crate) extern "C" fn ek_first_not_full(service: u32) -> u32 {
     let Some(members) = members::get(service) else {
         return NO_BACKEND;
     };

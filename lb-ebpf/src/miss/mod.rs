@@ -18,20 +18,21 @@ mod store;
 use aya_ebpf::programs::XdpContext;
 use lb_common::addr::{Addr, V4};
 use lb_common::backend::{Backend, SERVING};
-use lb_common::flow::{self, FlowKey, HalfOpen, REPLY, SEEN_FIN, SEEN_RST};
+use lb_common::flow::{self, FlowKey, HalfOpen, Ports, REPLY, SEEN_FIN, SEEN_RST, Slot};
 use lb_common::hash::flow_hash;
 use lb_common::reason::Reason;
 use lb_common::service::{MOVED, Method, NO_TABLE, PER_PACKET, RESET, Scheduler, Service};
 
-pub(crate) use choose::NO_BACKEND;
+pub(crate) use choose::{NO_BACKEND, is_told, told};
 
-use crate::balance::{now, over, reply_key, return_hop};
+use crate::balance::{now, over, reply_key, return_hop, touch};
+use crate::forward::full_nat::forward_half as full_nat_half;
 use crate::maps::scratch::{self, Decision, Request};
 use crate::maps::{backends, flows, half_open, hops, listeners, seen, services, stations};
-use crate::packet::{Family, PROTOCOL_TCP, Packet, Tcp, Udp, again};
+use crate::packet::{Control, Family, PROTOCOL_TCP, Packet, Tcp, Udp, again};
 
 /// What is to be done with a packet, in one word: functions that are verified on their own hand back a number.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Answer(u32);
 
 impl Answer {
@@ -43,6 +44,9 @@ impl Answer {
     const CHOOSE: u32 = 1 << 11;
     /// Go on: it is chosen.
     const STORE: u32 = Self::CHOOSE | 1;
+    /// Nothing yet: the flow is not known, or its backend serves no more.
+    pub(crate) const UNKNOWN: Self = Self(0);
+    pub(crate) const LOST: Self = Self(1);
     const METHOD_SHIFT: u32 = 12;
     const BACKEND_SHIFT: u32 = 16;
 
@@ -53,9 +57,14 @@ impl Answer {
     }
 
     /// On to a backend.
-    const fn forward(reason: Reason, method: u32, backend: u32) -> Self {
+    pub(crate) const fn forward(reason: Reason, method: u32, backend: u32) -> Self {
         let method = (method & 7) << Self::METHOD_SHIFT;
         Self(reason as u32 | Self::FORWARD | method | backend << Self::BACKEND_SHIFT)
+    }
+
+    /// Back to the client that the half-open flow in the scratch record names.
+    pub(crate) const fn reply(reason: Reason) -> Self {
+        Self(reason as u32 | Self::REPLY)
     }
 
     #[inline(always)]
@@ -104,7 +113,7 @@ impl Answer {
 /// The steps of a decision by family, one after another: what is known, the scheduler's choice, what is remembered. They take
 /// the packet in the scratch record and leave there what they decide. They are visible outside of the object, so that the
 /// verifier looks at each by itself ("Function by function verification" in Documentation/bpf/bpf_design_QA.rst).
-pub(crate) trait Called: Family {
+pub(crate) trait Called: Control {
     fn begin(lost: u32) -> u32;
     fn choose() -> u32;
     fn store() -> u32;
@@ -131,19 +140,19 @@ macro_rules! called {
 
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub extern "C" fn $begin(lost: u32) -> u32 {
+        pub(crate) extern "C" fn $begin(lost: u32) -> u32 {
             begin::<$address>(lost != 0).0
         }
 
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub extern "C" fn $choose() -> u32 {
+        pub(crate) extern "C" fn $choose() -> u32 {
             choose::<$address>().0
         }
 
         #[unsafe(no_mangle)]
         #[inline(never)]
-        pub extern "C" fn $store() -> u32 {
+        pub(crate) extern "C" fn $store() -> u32 {
             store::<$address>().0
         }
     };
@@ -172,6 +181,12 @@ pub(crate) fn ask<A: Called>(ctx: &XdpContext, packet: &Packet<A>, tags: u32, lo
             }
         }
     }
+    decide::<A>(lost)
+}
+
+/// What to do with the packet in the scratch record.
+#[inline(always)]
+pub(crate) fn decide<A: Called>(lost: bool) -> Answer {
     let mut answer = A::begin(u32::from(lost));
     if answer == Answer::CHOOSE {
         answer = A::choose();
@@ -184,9 +199,9 @@ pub(crate) fn ask<A: Called>(ctx: &XdpContext, packet: &Packet<A>, tags: u32, lo
 
 /// The packet that a request is about.
 #[derive(Clone, Copy)]
-struct Asked<'a, A> {
-    key: &'a FlowKey<A>,
-    request: &'a Request,
+pub(crate) struct Asked<'a, A> {
+    pub(crate) key: &'a FlowKey<A>,
+    pub(crate) request: &'a Request,
 }
 
 impl<A> Asked<'_, A> {
@@ -202,7 +217,12 @@ impl<A> Asked<'_, A> {
     }
 
     #[inline(always)]
-    const fn tcp_flags(&self) -> u8 {
+    pub(crate) const fn is_syn(&self) -> bool {
+        self.request.tcp_flags & Tcp::SYN as u32 != 0
+    }
+
+    #[inline(always)]
+    pub(crate) const fn tcp_flags(&self) -> u8 {
         self.request.tcp_flags as u8
     }
 }
@@ -220,7 +240,7 @@ pub(crate) fn listener<A: Family>(address: A, port: u16, protocol: u8) -> u32 {
 
 /// The packet in the scratch record, and what is decided about it so far.
 #[inline(always)]
-fn asked<A: Family>() -> Option<(Asked<'static, A>, &'static mut Decision)> {
+pub(crate) fn asked<A: Family>() -> Option<(Asked<'static, A>, &'static mut Decision)> {
     let scratch = scratch::get()?;
     // SAFETY: the record is this CPU's own; it holds a key of this family.
     unsafe {
@@ -322,7 +342,7 @@ fn store<A: Family>() -> Answer {
 
 /// As [`crate::balance::for_this_host`].
 #[inline(always)]
-fn for_this_host(request: &Request) -> bool {
+pub(crate) fn for_this_host(request: &Request) -> bool {
     let [_, second, third, ifindex, _] = request.back;
     let ([.., a, b], [c, d, e, f]) = (second.to_ne_bytes(), third.to_ne_bytes());
     stations::contains(ifindex, [a, b, c, d, e, f])
@@ -341,10 +361,13 @@ fn is_stateless<A: Family>(packet: &Asked<'_, A>, service: &Service) -> bool {
 /// half-open flow.
 #[inline(always)]
 fn recall<A: Family>(packet: &Asked<'_, A>, service: &Service, decision: &mut Decision) {
-    if packet.is_bare_syn() && recall_flow(packet, decision) {
+    if packet.is_syn() && recall_flow(packet, decision) {
         return;
     }
-    if service.flags & MOVED == 0 && Scheduler::is_hash(service.scheduler) && service.method != Method::FullNat as u8 {
+    if service.flags & MOVED == 0
+        && Scheduler::is_hash(service.scheduler)
+        && service.method != Method::FullNat as u8
+    {
         return;
     }
     let Some(known) = half_open::get(packet.key) else {
@@ -432,6 +455,17 @@ fn forget<A: Family>(packet: &Asked<'_, A>) {
 /// The reply to a packet that opened a `nat` or `fullnat` flow: a SYN-ACK, a RST, the answer to one UDP packet.
 #[inline(always)]
 fn half_open_reply<A: Family>(packet: &Asked<'_, A>) -> Answer {
+    if packet.is_syn()
+        && let Some(slot) = flows::look_up(packet.key)
+        // SAFETY: a slot stays readable until this program ends.
+        && unsafe { (*slot).state } & REPLY != 0
+    {
+        return if for_this_host(packet.request) {
+            reply(packet, slot)
+        } else {
+            Answer::because(Reason::OtherHost)
+        };
+    }
     let Some(known) = half_open::get(packet.key) else {
         return Answer::because(Reason::NoService);
     };
@@ -445,7 +479,40 @@ fn half_open_reply<A: Family>(packet: &Asked<'_, A>) -> Answer {
         // SAFETY: the record is this CPU's own.
         unsafe { (*scratch).half = *known };
     }
-    Answer(Reason::Reply as u32 | Answer::REPLY)
+    Answer::reply(Reason::Reply)
+}
+
+/// A reply of a flow that is in the table, told as that of a half-open one: for packets that are rare.
+#[inline(always)]
+pub(crate) fn reply<A: Family>(packet: &Asked<'_, A>, slot: *mut Slot<A>) -> Answer {
+    let key = packet.key;
+    // SAFETY: a slot stays readable until this program ends.
+    let (state, place, other) = unsafe { ((*slot).state, (*slot).place, (*slot).other) };
+    touch(key, packet.tcp_flags(), slot, state, flow::backend(place));
+    let Some(scratch) = scratch::get() else {
+        return Answer::because(Reason::Internal);
+    };
+    // SAFETY: the record is this CPU's own.
+    let half = unsafe { &mut (*scratch).half };
+    (half.state, half.place) = (state, place);
+    (half.address, half.port) = (A::from_other(&other).mapped(), flow::port(state));
+    (half.client, half.client_port) = (key.destination.mapped(), key.ports.destination);
+    if flow::method(state) == Method::FULL_NAT {
+        let Some(forward) = full_nat_half(key, other.as_ref()[0]) else {
+            return Answer::because(Reason::NoWayBack);
+        };
+        // SAFETY: as above.
+        let (service, client, ports) =
+            unsafe { ((*forward).destination, (*forward).source, Ports::from_word((*forward).ports)) };
+        (half.address, half.port) = (service.mapped(), ports.destination);
+        (half.client, half.client_port) = (client.mapped(), ports.source);
+    }
+    half.service = if packet.is_syn() {
+        listener(A::from_mapped(half.address), half.port, key.protocol as u8)
+    } else {
+        listeners::NONE
+    };
+    Answer::reply(Reason::Reply)
 }
 
 /// Too old to tell where a reply goes: the client may have used its port for something else since.

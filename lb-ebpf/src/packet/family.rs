@@ -5,6 +5,7 @@ use lb_common::addr::{Addr, V4};
 use lb_common::checksum::Update;
 use lb_common::reason::Reason;
 
+use super::extensions::{self, Chain};
 use super::parse::{self, Packet};
 use super::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, Ipv6};
 use crate::maps::flows::Table;
@@ -14,8 +15,12 @@ pub(crate) trait Family: Table {
     type Header: Copy;
     const ETHERTYPE: u16;
 
-    /// A whole TCP or UDP packet; `None` for what is not one, and `why` then says what it is.
+    /// A whole TCP or UDP packet; `None` for what is not one, and `why` then says what it is: a fragment, or a packet with
+    /// extension headers, by [`Reason::Fragment`].
     fn parse(ctx: &XdpContext, why: &mut Reason) -> Option<Packet<Self>>;
+
+    /// What is before the transport header, wherever that is. The IP header was found to be whole.
+    fn chain(ctx: &XdpContext) -> Result<Chain<Self>, Reason>;
 
     /// The service that listens on a port, and under port 0 the number of the address's ranges.
     fn listener(address: Self, port: u16, protocol: u8) -> u32;
@@ -56,6 +61,11 @@ impl Family for V4 {
     }
 
     #[inline(always)]
+    fn chain(ctx: &XdpContext) -> Result<Chain<Self>, Reason> {
+        extensions::ipv4(ctx)
+    }
+
+    #[inline(always)]
     fn listener(address: Self, port: u16, protocol: u8) -> u32 {
         listeners::exact4(address, port, protocol)
     }
@@ -69,7 +79,13 @@ impl Family for V4 {
     #[inline(always)]
     unsafe fn forwarded(header: *mut Ipv4) {
         // SAFETY: by the caller.
-        unsafe { decrement_ttl(header, Update::new((*header).checksum)) };
+        unsafe {
+            (*header).ttl_protocol[0] -= 1;
+            // One less in the upper byte of a word is one more in that of the sum's complement (RFC 1624, and
+            // `ip_decrease_ttl` in include/net/ip.h).
+            let sum = u32::from((*header).checksum) + u32::from(0x0100_u16.to_be());
+            (*header).checksum = (sum + u32::from(sum >= 0xffff)) as u16;
+        }
     }
 
     #[inline(always)]
@@ -119,6 +135,11 @@ impl Family for Addr {
     #[inline(always)]
     fn parse(ctx: &XdpContext, why: &mut Reason) -> Option<Packet<Self>> {
         parse::ipv6(ctx, why)
+    }
+
+    #[inline(always)]
+    fn chain(ctx: &XdpContext) -> Result<Chain<Self>, Reason> {
+        extensions::ipv6(ctx)
     }
 
     #[inline(always)]

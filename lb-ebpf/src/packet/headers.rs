@@ -10,6 +10,14 @@ pub(crate) struct Ethernet {
     pub(crate) ethertype: u16,
 }
 
+impl Ethernet {
+    /// Makes it a header back to the sender.
+    #[inline(always)]
+    pub(crate) const fn turn(&mut self) {
+        (self.destination, self.source) = (self.source, self.destination);
+    }
+}
+
 pub(crate) const ETHERTYPE_IPV4: u16 = 0x0800_u16.to_be();
 pub(crate) const ETHERTYPE_IPV6: u16 = 0x86dd_u16.to_be();
 /// 802.1Q, and the service tag of 802.1ad.
@@ -36,6 +44,7 @@ pub(crate) struct Ipv4 {
 
 impl Ipv4 {
     pub(crate) const DONT_FRAGMENT: u16 = 0x4000_u16.to_be();
+    pub(crate) const MORE_FRAGMENTS: u16 = 0x2000_u16.to_be();
     /// An offset: not the first fragment.
     pub(crate) const OFFSET_MASK: u16 = 0x1fff_u16.to_be();
     /// More fragments, or an offset.
@@ -122,7 +131,7 @@ pub(crate) struct Udp {
     pub(crate) checksum: u16,
 }
 
-/// RFC 792.
+/// RFC 792, RFC 4443 section 2.1.
 #[repr(C)]
 #[derive(Clone, Copy)]
 pub(crate) struct Icmp {
@@ -130,12 +139,4 @@ pub(crate) struct Icmp {
     pub(crate) code: u8,
     pub(crate) checksum: u16,
     pub(crate) rest: u32,
-}
-
-impl Icmp {
-    /// Destination unreachable (too big among them), time exceeded, parameter problem.
-    #[inline(always)]
-    pub(crate) const fn is_error(&self) -> bool {
-        matches!(self.kind, 3 | 11 | 12)
-    }
 }

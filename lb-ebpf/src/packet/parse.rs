@@ -5,6 +5,7 @@ use lb_common::addr::{Addr, V4};
 use lb_common::flow::{FlowKey, Ports};
 use lb_common::reason::Reason;
 
+use super::extensions::is_extension;
 use super::{Ethernet, Family, Ipv4, Ipv6, PROTOCOL_TCP, PROTOCOL_UDP, Tcp, Udp, at, holds};
 
 /// A TCP or UDP packet, whole and not a fragment.
@@ -80,14 +81,13 @@ pub(super) fn ipv4(ctx: &XdpContext, why: &mut Reason) -> Option<Packet<V4>> {
             ports: Ports::default(),
             protocol: u32::from((*ip).protocol()),
         };
-        transport(ctx, Packet {
-            ethernet,
-            ip,
-            transport: ctx.data() as *mut u8,
-            key,
-            ip_length,
-            tcp_flags: 0,
-        }, size_of::<Ethernet>() + header_length, payload, why)
+        transport(
+            ctx,
+            Packet { ethernet, ip, transport: ctx.data() as *mut u8, key, ip_length, tcp_flags: 0 },
+            size_of::<Ethernet>() + header_length,
+            payload,
+            why,
+        )
     }
 }
 
@@ -109,14 +109,13 @@ pub(super) fn ipv6(ctx: &XdpContext, why: &mut Reason) -> Option<Packet<Addr>> {
             ports: Ports::default(),
             protocol: u32::from((*ip).next_header),
         };
-        transport(ctx, Packet {
-            ethernet,
-            ip,
-            transport: ctx.data() as *mut u8,
-            key,
-            ip_length,
-            tcp_flags: 0,
-        }, size_of::<Ethernet>() + size_of::<Ipv6>(), payload, why)
+        transport(
+            ctx,
+            Packet { ethernet, ip, transport: ctx.data() as *mut u8, key, ip_length, tcp_flags: 0 },
+            size_of::<Ethernet>() + size_of::<Ipv6>(),
+            payload,
+            why,
+        )
     }
 }
 
@@ -147,7 +146,8 @@ fn transport<A: Family>(
             }
             packet.transport = udp.cast();
         } else {
-            *why = Reason::OtherProtocol;
+            let extended = !A::IS_V4 && is_extension(packet.key.protocol as u8);
+            *why = if extended { Reason::Fragment } else { Reason::OtherProtocol };
             return None;
         }
         packet.key.ports = Ports::from_word(*packet.transport.cast::<u32>());

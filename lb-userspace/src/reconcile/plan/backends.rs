@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::addr::Addr;
-use lb_common::backend::{Backend, NextHop, RESOLVED, SERVING};
+use lb_common::backend::{Backend, NextHop, RESOLVED, SERVING, Encapsulation, PLAIN};
 use lb_common::checksum::outer_sum;
 use lb_common::limits;
 
@@ -103,6 +103,9 @@ fn set_outer(record: &mut Backend, outer: &Outer, way: Option<&Way>) {
         record.tunnel_source = Addr::from(source);
         record.spread = spread;
         if record.address.is_v4() {
+            if spread == 0 && outer.encapsulation == Encapsulation::Ip {
+                record.flags |= PLAIN;
+            }
             record.outer_sum = outer_sum(record.tunnel_source.v4(), record.address.v4());
         }
     }
@@ -123,6 +126,7 @@ fn keep(record: &mut Backend, there: &Backend, keep_table: bool) {
         record.flags |= there.flags & RESOLVED;
         if record.tunnel_source == Addr::default() {
             (record.tunnel_source, record.outer_sum) = (there.tunnel_source, there.outer_sum);
+            record.flags |= there.flags & PLAIN;
         }
     }
 }
