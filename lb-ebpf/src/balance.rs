@@ -170,6 +170,10 @@ fn known<A: miss::Called>(ctx: &XdpContext, tags: u32) -> Outcome {
 #[inline(always)]
 fn stateless<A: Control>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
     let key = &packet.key;
+    // Under port 0 are ranges and no service.
+    if key.ports.destination == 0 {
+        return Outcome::UNKNOWN;
+    }
     let number = A::listener(key.destination, key.ports.destination, key.protocol as u8);
     let Some(service) = services::get(number) else {
         return Outcome::UNKNOWN;

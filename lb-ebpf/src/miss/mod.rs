@@ -230,6 +230,10 @@ impl<A> Asked<'_, A> {
 /// The service that listens on an address and port.
 #[inline(always)]
 pub(crate) fn listener<A: Family>(address: A, port: u16, protocol: u8) -> u32 {
+    // Under port 0 are ranges and no service, and a range that is none would hold it.
+    if port == 0 {
+        return listeners::NONE;
+    }
     let exact = A::listener(address, port, protocol);
     if exact != listeners::NONE {
         return exact;
