@@ -6,6 +6,7 @@
 pub mod bench;
 pub mod build;
 pub mod demo;
+pub mod fuzz;
 pub mod interrupt;
 pub mod lint;
 pub mod setup;

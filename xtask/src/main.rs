@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use xtask::shell::complain;
-use xtask::{bench, build, demo, interrupt, lint, setup, test};
+use xtask::{bench, build, demo, fuzz, interrupt, lint, setup, test};
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Builds, tests and shows Evenkeel")]
@@ -38,6 +38,15 @@ enum Task {
         #[arg(long, value_enum, default_value_t)]
         kernel: test::kernel::Version,
     },
+    /// Runs frames of every kind, broken in every way, through the XDP program, as root; `test` does so for some seconds
+    Fuzz {
+        /// For how long
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+        /// Of the first batch of frames: a failure names the one it began with; by itself another one each time
+        #[arg(long)]
+        seed: Option<u64>,
+    },
     /// Builds a small data centre in network namespaces and breaks parts of it, as root
     Demo {
         /// Ends after the last step instead of waiting for Ctrl-C
@@ -62,6 +71,12 @@ enum Bench {
         #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
         runs: Option<u8>,
     },
+    /// What a flood of spoofed packets costs, and packets of established flows meanwhile
+    Flood {
+        /// As JSON, for programs to read
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -71,8 +86,10 @@ fn main() -> ExitCode {
         Task::Build { release } => build::all(release),
         Task::Lint => lint::run(),
         Task::Test { scope, only, kernel } => test::run(scope, kernel, only.as_deref()),
+        Task::Fuzz { seconds, seed } => fuzz::run(seconds, seed),
         Task::Demo { once } => demo::run(once),
         Task::Bench { what: Bench::Packets { json, runs } } => bench::packets::time(json, runs),
+        Task::Bench { what: Bench::Flood { json } } => bench::flood::time(json),
     });
     interrupt::settle();
     match done {

@@ -48,6 +48,11 @@ pub(super) fn allocate<A: Family>(
         reply.destination = A::from_mapped(pool.addresses[address as usize & (SOURCES - 1)]);
         reply.ports.destination = port.to_be();
         if flows::look_up(reply).is_none() && (half_open::insert(reply, half, true) || ek_take_over() != 0) {
+            // Another CPU's flow may have gone from the one table to the other in between.
+            if flows::look_up(reply).is_some() {
+                half_open::remove(reply);
+                continue;
+            }
             decision.source = source_number(service.sources, address);
             decision.source_port = port.to_be();
             return Ok(());

@@ -230,7 +230,7 @@ impl<A> Asked<'_, A> {
 /// The service that listens on an address and port.
 #[inline(always)]
 pub(crate) fn listener<A: Family>(address: A, port: u16, protocol: u8) -> u32 {
-    // Under port 0 is the number of a record of ranges.
+    // Under port 0 are ranges and no service, and a range that is none would hold it.
     if port == 0 {
         return listeners::NONE;
     }

@@ -12,9 +12,9 @@ use etherparse::{EtherType, IpNumber};
 use lb_common::reason::{Reason, Verdict};
 
 use crate::frames::{ACK, FIN, IP, Packet, RST, SYN, Transport};
-use crate::runner::{DROP, PASS, REDIRECT, TRANSMIT};
+use crate::runner::TRANSMIT;
 use crate::world::{
-    BACKENDS, GUE_PORT, INSIDE_MAC, KINDS, MIXED, NODE_MAC, PORT, Reach, World, backend_ip, backend_mac,
+    BACKENDS, DROP, GUE_PORT, INSIDE_MAC, KINDS, MIXED, NODE_MAC, PASS, PORT, REDIRECT, Reach, World, backend_ip, backend_mac,
     backend_number, backend_port, pool, service_address, tunnel_source,
 };
 

@@ -12,4 +12,5 @@ mod ports;
 mod race;
 mod random;
 mod runner;
+mod siege;
 mod world;

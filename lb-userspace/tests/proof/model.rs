@@ -108,8 +108,9 @@ impl Model {
             Ok(packet) => packet,
             Err(reason) => return (reason, None),
         };
-        if packet.is_bare_syn() {
-            return self.stateless(&packet).unwrap_or_else(|| self.miss(&packet, seen, false));
+        if packet.flags & SYN != 0 {
+            let stateless = if packet.is_bare_syn() { self.stateless(&packet) } else { None };
+            return stateless.unwrap_or_else(|| self.miss(&packet, seen, false));
         }
         let Some(half) = self.flows.get(&packet.tuple).copied() else {
             return self.miss(&packet, seen, false);
@@ -173,7 +174,7 @@ impl Model {
             && kind.flags & MOVED == 0
             && (kind.method == Method::Tunnel || kind.method == Method::Direct);
         let asks = !per_packet && !(by_table && packet.is_bare_syn());
-        if asks && packet.is_bare_syn() && let Some(flow) = self.recall(&packet.tuple) {
+        if asks && packet.flags & SYN != 0 && let Some(flow) = self.recall(&packet.tuple) {
             return forth(packet, Reason::Flow, &flow);
         }
         let known = self.half_open.get(&packet.tuple).copied();
@@ -333,7 +334,15 @@ impl Model {
         end != packet.tuple.destination && self.flows.get(&forward).is_some_and(|forward| !over(forward.ended, ended))
     }
 
-    fn half_open_reply(&self, packet: &Parsed) -> Verdict {
+    fn half_open_reply(&mut self, packet: &Parsed) -> Verdict {
+        let known = self.flows.get(&packet.tuple).filter(|_| packet.flags & SYN != 0).and_then(|half| half.reply);
+        if let Some((service, client, hop)) = known {
+            if !is_ours(packet) {
+                return (Reason::OtherHost, None);
+            }
+            self.touch(packet);
+            return back(packet, service, client, hop);
+        }
         match self.half_open.get(&packet.tuple).and_then(|half| half.reply) {
             None => (Reason::NoService, None),
             Some(_) if !is_ours(packet) => (Reason::OtherHost, None),

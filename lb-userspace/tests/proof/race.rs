@@ -293,7 +293,8 @@ fn a_flow_that_two_cpus_open_at_once_is_one_flow() {
         }
     });
     let mut sweeps = Sweeps::new(&mut plane);
-    for _ in 0..2 {
+    // A sweep looks at every sixteenth half that has shown no end.
+    for _ in 0..17 {
         sweeps.sweep(Duration::ZERO);
     }
     let halves: Vec<_> = sweeps.sweeper.ipv4.live().map(|(_, half)| half).collect();

@@ -91,7 +91,7 @@ fn focus() -> impl Strategy<Value = Focus> {
 fn shape() -> impl Strategy<Value = Shape> {
     let tag = || (select(vec![0x8100, 0x88a8]), any::<u16>());
     let tags = prop_oneof![6 => Just(vec![]), 1 => prop::collection::vec(tag(), 1..3)];
-    let port = select(vec![PORT, PORT, PORT, 1000, 1500, 1999, 3000, 2000, 999]);
+    let port = select(vec![PORT, PORT, PORT, 1000, 1500, 1999, 3000, 2000, 999, 0]);
     let back = prop::option::weighted(0.4, 0..BACKENDS);
     let ends = (any::<bool>(), 0_u16..2, 0..KINDS.len(), port, back, 0_u8..2, prop::bool::weighted(0.03));
     let ttl = select(vec![0_u8, 1, 2, 64, 64, 64, 64, 64, 64, 64, 64, 255]);
@@ -99,7 +99,7 @@ fn shape() -> impl Strategy<Value = Shape> {
     (prop::bool::weighted(0.8), ends, header, transport(), prop::collection::vec(any::<u8>(), 0..40)).prop_map(
         |(focused, (v6, client, service, port, back, from, elsewhere), header, transport, payload)| {
             let (tags, ttl, class, dont_fragment, options) = header;
-            let port = if service == RANGED { port } else { PORT };
+            let port = if service == RANGED || port == 0 { port } else { PORT };
             Shape {
                 focused, v6, client, service, port, back, from, elsewhere, tags, ttl, class, dont_fragment, options, transport, payload,
             }

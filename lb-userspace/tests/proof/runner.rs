@@ -3,13 +3,11 @@
 use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 
+use aya::programs::Xdp;
 use evenkeel::dataplane::DataPlane;
 
-pub(crate) const ABORTED: u32 = 0;
-pub(crate) const DROP: u32 = 1;
-pub(crate) const PASS: u32 = 2;
+/// XDP action.
 pub(crate) const TRANSMIT: u32 = 3;
-pub(crate) const REDIRECT: u32 = 4;
 
 /// Bytes that no program here makes a packet grow by: two tags, IPv6 and UDP in front, an ICMP error around.
 const GROWTH: usize = 256;
@@ -46,7 +44,10 @@ pub(crate) struct Runner {
 
 impl Runner {
     pub(crate) fn new(plane: &mut DataPlane, program: &'static str) -> Self {
-        let program = plane.program_named(program).unwrap();
+        Self::of(plane.program_named(program).unwrap())
+    }
+
+    pub(crate) fn of(program: &Xdp) -> Self {
         let program = program.fd().unwrap().as_fd().try_clone_to_owned().unwrap();
         Self { program, out: vec![0; MOST + GROWTH] }
     }

@@ -1,3 +1,4 @@
 //! `cargo xtask bench`: what is timed.
 
+pub mod flood;
 pub mod packets;
