@@ -62,7 +62,9 @@ impl Word {
     #[inline(always)]
     pub(crate) fn add(self, number: u64) {
         // SAFETY: as above.
-        unsafe { asm!("lock *(u64 *)({word} + 0) += {number}", word = in(reg) self.0, number = in(reg) number) };
+        unsafe {
+            asm!("lock *(u64 *)({word} + 0) += {number}", word = in(reg) self.0, number = in(reg) number)
+        };
     }
 
     /// Returns what was there before.

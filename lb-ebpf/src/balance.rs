@@ -7,8 +7,8 @@ use aya_log_ebpf::error;
 use lb_common::addr::{Addr, V4};
 use lb_common::backend::{Backend, NextHop, SERVING};
 use lb_common::flow::{self, FlowKey, Ports, REPLY, SEEN_FIN, SEEN_RST, Slot};
-use lb_common::reason::Reason;
 use lb_common::hash::{flow_hash, source_hash, table_entry};
+use lb_common::reason::Reason;
 use lb_common::service::{Method, STATELESS, Scheduler};
 
 use crate::icmp_error::{self, Whose};

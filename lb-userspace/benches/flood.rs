@@ -51,12 +51,16 @@ fn main() {
     if env::args().any(|argument| argument == "--json") {
         let rows: serde_json::Map<_, _> = rows
             .iter()
-            .map(|(what, packets, ns)| ((*what).to_owned(), serde_json::json!({"packets": packets, "ns": ns})))
+            .map(|(what, packets, ns)| {
+                ((*what).to_owned(), serde_json::json!({"packets": packets, "ns": ns}))
+            })
             .collect();
         println!("{}", serde_json::json!({"flows": flows, "flows_lost": 0, "halves": kept, "costs": rows}));
         return;
     }
-    println!("{flows} established flows, half of them by `nat` and half by `tunnel`; none lost, {kept} halves before and after");
+    println!(
+        "{flows} established flows, half of them by `nat` and half by `tunnel`; none lost, {kept} halves before and after"
+    );
     println!("{:<28}{:>12}{:>20}{:>22}", "packet", "packets", "ns over nothing", "of one established");
     let (.., one) = rows[0];
     for (what, packets, ns) in rows {

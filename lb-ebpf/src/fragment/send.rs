@@ -13,7 +13,7 @@ use crate::maps::scratch::Piece;
 use crate::maps::{backends, counters, hops, scratch};
 use crate::miss::Answer;
 use crate::outcome::Outcome;
-use crate::packet::{Ethernet, Control, Packet, Udp, at};
+use crate::packet::{Control, Ethernet, Packet, Udp, at};
 use crate::transmit::transmit;
 use crate::{mss, reset};
 

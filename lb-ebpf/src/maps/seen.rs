@@ -22,7 +22,8 @@ pub(crate) fn mark(hash: u64) {
 #[inline(always)]
 pub(crate) fn contains(hash: u64) -> bool {
     let fingerprint = (hash >> 32) as u32;
-    SEEN.get(index(hash)).is_some_and(|word| *word as u32 == fingerprint || (*word >> 32) as u32 == fingerprint)
+    SEEN.get(index(hash))
+        .is_some_and(|word| *word as u32 == fingerprint || (*word >> 32) as u32 == fingerprint)
 }
 
 /// Takes the fingerprint of a flow away: both, if its client sent its first packet again.

@@ -1,9 +1,7 @@
 //! Who may open a flow, and how many.
 
 use lb_common::reason::Reason;
-use lb_common::service::{
-    Bucket, DENY_OTHERS, LISTS, Rate, SOURCE_ALLOWED, SOURCE_DENIED, Service,
-};
+use lb_common::service::{Bucket, DENY_OTHERS, LISTS, Rate, SOURCE_ALLOWED, SOURCE_DENIED, Service};
 
 use super::Asked;
 use super::choose::client;
@@ -31,7 +29,11 @@ const SOURCE_PREFIX: [u8; 2] = [64, 128];
 
 /// Takes one flow from what the service and the source may still open.
 #[inline(always)]
-pub(super) fn limited<A: Family>(packet: &Asked<'_, A>, number: u32, service: &Service) -> Result<(), Reason> {
+pub(super) fn limited<A: Family>(
+    packet: &Asked<'_, A>,
+    number: u32,
+    service: &Service,
+) -> Result<(), Reason> {
     if service.source_rate.per_jiffy != 0 {
         let client = client(packet.key.source, number, SOURCE_PREFIX[A::IS_V4 as usize]);
         match clients::get(&client) {

@@ -170,10 +170,7 @@ fn insert_reply<A: Family>(
 
 /// The key of the reply half, as it is with `nat`, in room of this CPU's own.
 #[inline(always)]
-fn reply_key<A: Family>(
-    packet: &Asked<'_, A>,
-    backend: &Backend,
-) -> Result<&'static mut FlowKey<A>, Reason> {
+fn reply_key<A: Family>(packet: &Asked<'_, A>, backend: &Backend) -> Result<&'static mut FlowKey<A>, Reason> {
     let Some(scratch) = scratch::get() else {
         return Err(Reason::Internal);
     };

@@ -35,18 +35,18 @@ impl DataPlane {
 
 /// As [`DataPlane::run`].
 pub(super) fn run(program: &mut Xdp, frame: &[u8], ifindex: u32) -> Result<Outcome, RunError> {
-        let mut out = vec![0; frame.len() + 256];
-        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex. The kernel takes an
-        // interface only together with a queue it has; queue 0 is always there.
-        let words = [0, frame.len() as u32, 0, ifindex, 0, 0];
-        let context: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
-        let mut options = TestRunOptions::new();
-        options.data_in = Some(frame);
-        options.data_out = Some(&mut out);
-        if ifindex != 0 {
-            options.ctx_in = Some(&context);
-        }
-        let result = program.test_run(options)?;
-        out.truncate(result.data_size_out as usize);
-        Ok(Outcome { action: result.return_value, frame: out })
+    let mut out = vec![0; frame.len() + 256];
+    // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index, egress_ifindex. The kernel takes an
+    // interface only together with a queue it has; queue 0 is always there.
+    let words = [0, frame.len() as u32, 0, ifindex, 0, 0];
+    let context: Vec<u8> = words.iter().flat_map(|word| word.to_ne_bytes()).collect();
+    let mut options = TestRunOptions::new();
+    options.data_in = Some(frame);
+    options.data_out = Some(&mut out);
+    if ifindex != 0 {
+        options.ctx_in = Some(&context);
+    }
+    let result = program.test_run(options)?;
+    out.truncate(result.data_size_out as usize);
+    Ok(Outcome { action: result.return_value, frame: out })
 }

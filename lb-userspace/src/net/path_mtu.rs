@@ -41,7 +41,8 @@ impl PathMtu {
         if protocols != self.protocols {
             let families = [Domain::IPV4, Domain::IPV6];
             let pairs = protocols.iter().flat_map(|protocol| families.map(|family| (family, *protocol)));
-            self.sockets = pairs.map(|(family, protocol)| open(family, protocol)).collect::<Result<_, _>>()?;
+            self.sockets =
+                pairs.map(|(family, protocol)| open(family, protocol)).collect::<Result<_, _>>()?;
             self.protocols = protocols;
         }
         Ok(())

@@ -130,7 +130,10 @@ pub struct MapAccessError {
     source: Box<dyn std::error::Error + Send + Sync>,
 }
 
-pub(super) fn take<T: TryFrom<Map, Error = MapError>>(ebpf: &mut Ebpf, name: &'static str) -> Result<T, MapOpenError> {
+pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
+    ebpf: &mut Ebpf,
+    name: &'static str,
+) -> Result<T, MapOpenError> {
     let map = ebpf.take_map(name).ok_or(MapOpenError::Missing(name))?;
     T::try_from(map).map_err(|source| MapOpenError::Layout { name, source })
 }

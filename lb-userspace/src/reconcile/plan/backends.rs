@@ -2,7 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::addr::Addr;
-use lb_common::backend::{Backend, NextHop, RESOLVED, SERVING, Encapsulation, PLAIN};
+use lb_common::backend::{Backend, Encapsulation, NextHop, PLAIN, RESOLVED, SERVING};
 use lb_common::checksum::outer_sum;
 use lb_common::limits;
 
