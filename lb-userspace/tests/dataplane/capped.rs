@@ -31,14 +31,12 @@ fn overflow_fills_the_first_up_to_its_mark_and_comes_back_below_the_low_one() {
         assert_eq!(got, [0, 0, 0, 0, 0, 0, 1, 1, 2, 2], "{family:?} {method:?}");
 
         // Below the low mark, flow by flow; the ones that come meanwhile go elsewhere.
-        let mut port = 2000;
-        for (packet, left) in packets[..4].iter().zip([5, 4, 3, 2]) {
+        for (port, (packet, left)) in (2000..).zip(packets[..4].iter().zip([5, 4, 3, 2])) {
             world.send(&packet.flags(FIN | ACK));
             assert_eq!(active(&world, 0), left);
             let next = world.tcp().port(port).flags(SYN);
             let expected = if left >= 3 { 2 } else { 0 };
             assert_eq!(world.send(&next).to(), expected, "{family:?} {method:?}: {left} left");
-            port += 1;
         }
         for packet in &packets[4..6] {
             let sent = world.send(packet);
