@@ -41,9 +41,11 @@ fn main() {
     siege.hold();
     let rows = [
         ("established", alone),
-        ("syn", syns),
+        ("syn_to_nat", syns[0]),
+        ("syn_to_tunnel", syns[1]),
         ("established_during_syns", during_syns),
-        ("ack", acks),
+        ("ack_to_nat", acks[0]),
+        ("ack_to_tunnel", acks[1]),
         ("established_during_acks", during_acks),
     ]
     .map(|(what, cost)| (what, cost.packets, mean(cost) - mean(nothing)));
@@ -51,12 +53,16 @@ fn main() {
     if env::args().any(|argument| argument == "--json") {
         let rows: serde_json::Map<_, _> = rows
             .iter()
-            .map(|(what, packets, ns)| ((*what).to_owned(), serde_json::json!({"packets": packets, "ns": ns})))
+            .map(|(what, packets, ns)| {
+                ((*what).to_owned(), serde_json::json!({"packets": packets, "ns": ns}))
+            })
             .collect();
         println!("{}", serde_json::json!({"flows": flows, "flows_lost": 0, "halves": kept, "costs": rows}));
         return;
     }
-    println!("{flows} established flows, half of them by `nat` and half by `tunnel`; none lost, {kept} halves before and after");
+    println!(
+        "{flows} established flows, half of them by `nat` and half by `tunnel`; none lost, {kept} halves before and after"
+    );
     println!("{:<28}{:>12}{:>20}{:>22}", "packet", "packets", "ns over nothing", "of one established");
     let (.., one) = rows[0];
     for (what, packets, ns) in rows {
@@ -64,11 +70,11 @@ fn main() {
     }
 }
 
-/// What its packets cost, and what packets of established flows cost among them.
-fn flood(siege: &mut Siege, flags: u8, sources: std::ops::Range<u32>) -> (Cost, Cost) {
-    let (mut flood, mut established) = (Cost::default(), Cost::default());
+/// What its packets cost by method, and what packets of established flows cost among them.
+fn flood(siege: &mut Siege, flags: u8, sources: std::ops::Range<u32>) -> ([Cost; METHODS.len()], Cost) {
+    let (mut flood, mut established) = ([Cost::default(); METHODS.len()], Cost::default());
     for source in sources {
-        siege.strike(source, flags, &mut flood);
+        siege.strike(source, flags, &mut flood[source as usize % METHODS.len()]);
         if source % MIX == 0 {
             siege.hit(source / MIX, &mut established);
         }

@@ -24,6 +24,10 @@ fn a_flood_takes_no_established_flow_away_and_fills_no_table() {
             }
         }
     }
-    assert_eq!(siege.counted(Reason::Opening) - opened, u64::from(SYNS + ACKS), "each is forwarded, and leaves no flow");
+    assert_eq!(
+        siege.counted(Reason::Opening) - opened,
+        u64::from(SYNS + ACKS),
+        "each is forwarded, and leaves no flow"
+    );
     siege.hold();
 }

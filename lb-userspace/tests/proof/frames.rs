@@ -3,8 +3,8 @@
 use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{
-    EtherType, Ethernet2Header, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6FlowLabel, Ipv6Header, TcpHeader,
-    UdpHeader,
+    EtherType, Ethernet2Header, IpFragOffset, IpNumber, Ipv4Header, Ipv4Options, Ipv6FlowLabel, Ipv6Header,
+    TcpHeader, UdpHeader,
 };
 
 pub(crate) type Mac = [u8; 6];
@@ -51,7 +51,8 @@ impl Packet {
     }
 
     pub(crate) fn ethernet(&self, ether_type: EtherType) -> Vec<u8> {
-        let header = Ethernet2Header { destination: self.to_mac, source: self.from_mac, ether_type }.to_bytes();
+        let header =
+            Ethernet2Header { destination: self.to_mac, source: self.from_mac, ether_type }.to_bytes();
         let mut frame = header[..12].to_vec();
         for (kind, control) in &self.tags {
             frame.extend(kind.to_be_bytes());
@@ -71,7 +72,8 @@ impl Packet {
     pub(crate) fn ip_around(&self, protocol: IpNumber, payload: &[u8]) -> Vec<u8> {
         match (self.source.ip(), self.destination.ip()) {
             (IpAddr::V4(source), IpAddr::V4(destination)) => {
-                let mut ip = Ipv4Header::new(0, self.ttl, protocol, source.octets(), destination.octets()).unwrap();
+                let mut ip =
+                    Ipv4Header::new(0, self.ttl, protocol, source.octets(), destination.octets()).unwrap();
                 ip.options = Ipv4Options::try_from(&vec![1; self.options * 4][..]).unwrap();
                 ip.set_payload_len(payload.len()).unwrap();
                 ip.dscp = (self.class >> 2).try_into().unwrap();
@@ -106,8 +108,12 @@ impl Packet {
                 (tcp.fin, tcp.syn) = (flags & FIN != 0, flags & SYN != 0);
                 (tcp.rst, tcp.ack) = (flags & RST != 0, flags & ACK != 0);
                 tcp.checksum = match (self.source.ip(), self.destination.ip()) {
-                    (IpAddr::V4(a), IpAddr::V4(b)) => tcp.calc_checksum_ipv4_raw(a.octets(), b.octets(), &self.payload),
-                    (IpAddr::V6(a), IpAddr::V6(b)) => tcp.calc_checksum_ipv6_raw(a.octets(), b.octets(), &self.payload),
+                    (IpAddr::V4(a), IpAddr::V4(b)) => {
+                        tcp.calc_checksum_ipv4_raw(a.octets(), b.octets(), &self.payload)
+                    }
+                    (IpAddr::V6(a), IpAddr::V6(b)) => {
+                        tcp.calc_checksum_ipv6_raw(a.octets(), b.octets(), &self.payload)
+                    }
                     _ => unreachable!("both ends are of one family"),
                 }
                 .unwrap();

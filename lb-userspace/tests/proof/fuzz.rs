@@ -1,7 +1,8 @@
 //! Frames of every kind, flipped, cut, stretched and grafted onto each other, and what must hold of any frame.
 //!
-//! A batch of frames comes from one seed. The number of batches, and the seed of the first one, are
-//! `EVENKEEL_FUZZ_SECONDS` and `EVENKEEL_FUZZ_SEED`; a failure names the seed that it began with.
+//! A batch of frames comes from one seed. How long it goes on, and the seed of the first batch, are
+//! `EVENKEEL_FUZZ_SECONDS` and `EVENKEEL_FUZZ_SEED`: `cargo xtask fuzz` sets them. A failure names the seed of its batch;
+//! where that needs the flows of earlier batches, begin with an earlier seed.
 
 use std::collections::BTreeMap;
 use std::env;
@@ -14,8 +15,8 @@ use lb_common::reason::{Reason, Verdict};
 use crate::frames::{ACK, FIN, IP, Packet, RST, SYN, Transport};
 use crate::runner::TRANSMIT;
 use crate::world::{
-    BACKENDS, DROP, GUE_PORT, INSIDE_MAC, KINDS, MIXED, NODE_MAC, PASS, PORT, REDIRECT, Reach, World, backend_ip, backend_mac,
-    backend_number, backend_port, pool, service_address, tunnel_source,
+    BACKENDS, DROP, GUE_PORT, INSIDE_MAC, KINDS, MIXED, NODE_MAC, PASS, PORT, REDIRECT, Reach, World,
+    backend_ip, backend_mac, backend_number, backend_port, pool, service_address, tunnel_source,
 };
 
 /// Enough for every kind of frame to be broken in many ways, in some seconds.
@@ -65,7 +66,9 @@ fn no_frame_is_aborted_changed_on_its_way_to_the_kernel_or_counted_wrongly() {
         batch += 1;
     }
     println!("{batch} batches of {BATCH} frames: {:?}", fuzzer.met);
-    for reason in [Reason::Flow, Reason::Reply, Reason::NewFlow, Reason::Opening, Reason::Malformed, Reason::NoService] {
+    for reason in
+        [Reason::Flow, Reason::Reply, Reason::NewFlow, Reason::Opening, Reason::Malformed, Reason::NoService]
+    {
         assert!(fuzzer.met.contains_key(&(reason as u32)), "the fuzzer does not get as far as {reason:?}");
     }
 }
@@ -98,7 +101,11 @@ impl Fuzzer {
         }
         let grown = self.grown();
         let of = |verdicts: &[Verdict]| -> u64 {
-            grown.iter().filter(|(reason, _)| verdicts.contains(&reason.verdict())).map(|(_, count)| count).sum()
+            grown
+                .iter()
+                .filter(|(reason, _)| verdicts.contains(&reason.verdict()))
+                .map(|(_, count)| count)
+                .sum()
         };
         let counted = [of(&[Verdict::Drop]), of(&[Verdict::Pass]), of(&[Verdict::Forward, Verdict::Answer])];
         let seen = [by_action[1], by_action[2], by_action[3] + by_action[4]];
@@ -154,11 +161,16 @@ fn packet(random: &mut Random) -> Packet {
     let port = if random.chance(4) { random.of(&[1000, 1500, 1999, 3000]) } else { PORT };
     let client = SocketAddr::new(client(v6, random.below(6) as u8), 40_000 + random.below(3) as u16);
     let service = SocketAddr::new(service_address(service, v6), port);
-    let (mut source, mut destination, mut macs) = (client, service, (NODE_MAC, [2, 0, 0, 0, 7, random.below(3) as u8]));
+    let (mut source, mut destination, mut macs) =
+        (client, service, (NODE_MAC, [2, 0, 0, 0, 7, random.below(3) as u8]));
     if random.chance(3) {
         let number = backend_number(Reach::Plain, v6, random.below(BACKENDS as usize) as u32);
         source = SocketAddr::new(backend_ip(number), backend_port(number, port));
-        destination = if random.chance(4) { SocketAddr::new(pool(v6)[0], 2000 + random.below(100) as u16) } else { client };
+        destination = if random.chance(4) {
+            SocketAddr::new(pool(v6)[0], 2000 + random.below(100) as u16)
+        } else {
+            client
+        };
         macs = (INSIDE_MAC, backend_mac(number));
     }
     let flags = random.of(&[SYN, ACK, ACK, ACK, FIN | ACK, RST, SYN | ACK, 0, 0xff]);
@@ -169,7 +181,8 @@ fn packet(random: &mut Random) -> Packet {
         *first = head;
     }
     let tag = |random: &mut Random| (random.of(&[0x8100, 0x88a8]), random.next() as u16);
-    let tags = if random.chance(6) { (0..=random.below(3)).map(|_| tag(random)).collect() } else { Vec::new() };
+    let tags =
+        if random.chance(6) { (0..=random.below(3)).map(|_| tag(random)).collect() } else { Vec::new() };
     Packet {
         to_mac: macs.0,
         from_mac: macs.1,
@@ -180,7 +193,12 @@ fn packet(random: &mut Random) -> Packet {
         class: random.next() as u8,
         dont_fragment: random.chance(2),
         options: if random.chance(4) { random.below(11) } else { 0 },
-        transport: random.of(&[Transport::Tcp(flags), Transport::Tcp(flags), Transport::Udp, Transport::UdpWithoutChecksum]),
+        transport: random.of(&[
+            Transport::Tcp(flags),
+            Transport::Tcp(flags),
+            Transport::Udp,
+            Transport::UdpWithoutChecksum,
+        ]),
         payload,
     }
 }
@@ -204,7 +222,11 @@ fn error(random: &mut Random, packet: &Packet) -> Vec<u8> {
     let v6 = packet.source.is_ipv6();
     let quoted = Packet { source: packet.destination, destination: packet.source, ..packet.clone() }.ip();
     let quoted = &quoted[..quoted.len().min(if v6 { 200 } else { 28 + random.below(200) })];
-    let kind = if v6 { random.of(&[[1, 4], [2, 0], [3, 0], [4, 1]]) } else { random.of(&[[3, 4], [3, 1], [11, 0], [12, 0]]) };
+    let kind = if v6 {
+        random.of(&[[1, 4], [2, 0], [3, 0], [4, 1]])
+    } else {
+        random.of(&[[3, 4], [3, 1], [11, 0], [12, 0]])
+    };
     let size = (random.of(&[0, 68, 1280, 1400, 1500, 65_535]) as u16).to_be_bytes();
     let icmp = [&kind[..], &[0, 0, 0, 0], &size, quoted].concat();
     around(packet, if v6 { IpNumber::IPV6_ICMP } else { IpNumber::ICMP }, &icmp)
@@ -236,7 +258,11 @@ fn fragment(random: &mut Random, packet: &Packet) -> Vec<u8> {
 /// As if it came from another node, to a backend or to this one.
 fn tunnelled(random: &mut Random, packet: &Packet, ip: &[u8]) -> Vec<u8> {
     let outer_v6 = random.chance(2);
-    let to = if random.chance(2) { backend_ip(backend_number(Reach::Plain, outer_v6, 0)) } else { service_address(1, outer_v6) };
+    let to = if random.chance(2) {
+        backend_ip(backend_number(Reach::Plain, outer_v6, 0))
+    } else {
+        service_address(1, outer_v6)
+    };
     let inner = if packet.source.is_ipv6() { IpNumber::IPV6 } else { IpNumber::IPV4 };
     let outer = Packet {
         source: SocketAddr::new(tunnel_source(to), 50_000),
@@ -283,7 +309,8 @@ fn break_it(random: &mut Random, frame: &mut Vec<u8>) {
             frame.drain(at..at + length);
         }
         _ if at < last => {
-            let value = (random.of(&[0, 1, 7, 8, 19, 20, 28, 40, 0x1fff, 0xffff]) as u16).wrapping_add(random.below(3) as u16);
+            let value = (random.of(&[0, 1, 7, 8, 19, 20, 28, 40, 0x1fff, 0xffff]) as u16)
+                .wrapping_add(random.below(3) as u16);
             frame[at..at + 2].copy_from_slice(&value.to_be_bytes());
         }
         _ => {}

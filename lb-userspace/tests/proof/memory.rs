@@ -19,7 +19,8 @@ fn memory(value_size: usize, entries: u32) -> Option<u64> {
         let field = |name: &str| -> Option<u64> {
             text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok())
         };
-        let same = field("value_size:") == Some(value_size as u64) && field("max_entries:") == Some(entries.into());
+        let same =
+            field("value_size:") == Some(value_size as u64) && field("max_entries:") == Some(entries.into());
         field("memlock:").filter(|_| same)
     })
 }

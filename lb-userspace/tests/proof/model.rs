@@ -97,8 +97,9 @@ impl Model {
     /// Whether the frame is dropped after something was chosen for its flow that the model can't tell.
     pub(crate) fn hides(&self, frame: &[u8]) -> bool {
         let Ok(packet) = ports::parse(frame) else { return false };
-        let free = service_of(&packet.tuple)
-            .is_some_and(|(kind, _)| kind.method == Method::FullNat || !Scheduler::is_hash(kind.scheduler as u8));
+        let free = service_of(&packet.tuple).is_some_and(|(kind, _)| {
+            kind.method == Method::FullNat || !Scheduler::is_hash(kind.scheduler as u8)
+        });
         free && packet.ttl < 2
     }
 
@@ -173,12 +174,16 @@ impl Model {
         let by_table = Scheduler::is_hash(kind.scheduler as u8)
             && kind.flags & MOVED == 0
             && (kind.method == Method::Tunnel || kind.method == Method::Direct);
-        let asks = !per_packet && !(by_table && packet.is_bare_syn());
-        if asks && packet.flags & SYN != 0 && let Some(flow) = self.recall(&packet.tuple) {
+        let asks = !(per_packet || by_table && packet.is_bare_syn());
+        if asks
+            && packet.flags & SYN != 0
+            && let Some(flow) = self.recall(&packet.tuple)
+        {
             return forth(packet, Reason::Flow, &flow);
         }
         let known = self.half_open.get(&packet.tuple).copied();
-        let known = known.filter(|half| asks && !by_table && half.reply.is_none() && self.serves(half.backend));
+        let known =
+            known.filter(|half| asks && !by_table && half.reply.is_none() && self.serves(half.backend));
         let mut flow = match known {
             Some(known) => Half { ended: packet.flags & (FIN | RST), ..known },
             None => match self.choose(packet, seen, kind, v6) {
@@ -229,12 +234,14 @@ impl Model {
         let (current, previous) = if still { (Some(MIXED), None) } else { (self.current, self.previous) };
         if !Scheduler::is_hash(kind.scheduler as u8) {
             let chosen = (0..BACKENDS).find(|index| seen.chose(backend_number(kind.reach, v6, *index)));
-            let may = |index: &u32| serves(index) && current.is_some_and(|table| table == MIXED || table == *index);
+            let may =
+                |index: &u32| serves(index) && current.is_some_and(|table| table == MIXED || table == *index);
             if let Some(chosen) = chosen {
                 return Some(chosen).filter(may);
             }
             // It found one that does not serve, if there is one, or was dropped for another reason, if there is none.
-            let all = (0..BACKENDS).filter(|index| current.is_some_and(|table| table == MIXED || table == *index));
+            let all =
+                (0..BACKENDS).filter(|index| current.is_some_and(|table| table == MIXED || table == *index));
             let some_fails = all.clone().any(|index| !serves(&index)) || current.is_none();
             let taken = |index: &u32| {
                 let flow = half(kind, backend_number(kind.reach, v6, *index), 0);
@@ -247,7 +254,8 @@ impl Model {
             };
         }
         let entry = entry_of(&packet.tuple, kind.scheduler) % BACKENDS;
-        let pick = |table: Option<u32>| table.map(|table| if table == MIXED { entry } else { table }).filter(serves);
+        let pick =
+            |table: Option<u32>| table.map(|table| if table == MIXED { entry } else { table }).filter(serves);
         let (current, previous) = (pick(current), pick(previous));
         let midway = packet.tuple.protocol == 6 || self.shown.contains(&packet.tuple);
         if midway && !packet.is_bare_syn() { previous.or(current) } else { current }
@@ -311,9 +319,15 @@ impl Model {
     fn new_port(&self, packet: &Parsed, seen: &Seen, flow: &Half) -> SocketAddr {
         let given = ports::source_of(&seen.frame).unwrap();
         let v6 = packet.tuple.source.is_ipv6();
-        assert!(pool(v6).contains(&given.ip()) && (FIRST_PORT..FIRST_PORT + PORTS).contains(&given.port()), "{given}");
+        assert!(
+            pool(v6).contains(&given.ip()) && (FIRST_PORT..FIRST_PORT + PORTS).contains(&given.port()),
+            "{given}"
+        );
         let reply = reply_of(&packet.tuple, &Half { given: Some(given), ..*flow });
-        assert!(!self.flows.contains_key(&reply) && !self.half_open.contains_key(&reply), "{given} is another flow's");
+        assert!(
+            !self.flows.contains_key(&reply) && !self.half_open.contains_key(&reply),
+            "{given} is another flow's"
+        );
         given
     }
 
@@ -331,11 +345,13 @@ impl Model {
             return false;
         };
         let forward = Tuple { source: client, destination: end, protocol: reply.protocol };
-        end != packet.tuple.destination && self.flows.get(&forward).is_some_and(|forward| !over(forward.ended, ended))
+        end != packet.tuple.destination
+            && self.flows.get(&forward).is_some_and(|forward| !over(forward.ended, ended))
     }
 
     fn half_open_reply(&mut self, packet: &Parsed) -> Verdict {
-        let known = self.flows.get(&packet.tuple).filter(|_| packet.flags & SYN != 0).and_then(|half| half.reply);
+        let known =
+            self.flows.get(&packet.tuple).filter(|_| packet.flags & SYN != 0).and_then(|half| half.reply);
         if let Some((service, client, hop)) = known {
             if !is_ours(packet) {
                 return (Reason::OtherHost, None);
@@ -367,7 +383,11 @@ fn half(kind: Kind, backend: u32, ended: u8) -> Half {
 }
 
 fn reply_half(packet: &Parsed, flow: &Half) -> Half {
-    Half { reply: Some((packet.tuple.destination, packet.tuple.source, packet.way_back())), ended: 0, ..*flow }
+    Half {
+        reply: Some((packet.tuple.destination, packet.tuple.source, packet.way_back())),
+        ended: 0,
+        ..*flow
+    }
 }
 
 fn over(forward: u8, reply: u8) -> bool {

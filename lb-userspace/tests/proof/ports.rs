@@ -7,7 +7,7 @@ use lb_common::reason::Reason;
 
 use crate::frames::{IP, Mac};
 use crate::model::{Hop, Out, Tuple};
-use crate::world::{GUE_PORT, Reach, SPREAD, BACKENDS, backend_ip, tunnel_source};
+use crate::world::{BACKENDS, GUE_PORT, Reach, SPREAD, backend_ip, tunnel_source};
 
 /// A whole TCP or UDP packet.
 #[derive(Debug)]
@@ -153,7 +153,9 @@ pub(crate) fn hold(frame: &[u8], out: &[u8], expected: &Out) {
             (sum(addresses) + sum(&bytes[transport..])) % 0xffff
         };
         assert_eq!(segment(before), segment(&rest), "transport");
-        assert!(packet.tuple.protocol == 6 || rest[sums[0]..sums[0] + 2] != [0, 0] || expected.tunnel.is_some());
+        assert!(
+            packet.tuple.protocol == 6 || rest[sums[0]..sums[0] + 2] != [0, 0] || expected.tunnel.is_some()
+        );
     }
 }
 
@@ -192,7 +194,13 @@ fn ethernet(expected: &Out, inner_v6: bool) -> Vec<u8> {
 fn outer(packet: &Parsed, mut rest: Vec<u8>, inner: usize, backend: u32) -> Vec<u8> {
     let (to, class) = (backend_ip(backend), class(packet));
     let gue = [Reach::Gue as u32, Reach::GueCross as u32].contains(&(backend / BACKENDS % 4));
-    let protocol = if gue { 17 } else if packet.tuple.source.is_ipv6() { 41 } else { 4 };
+    let protocol = if gue {
+        17
+    } else if packet.tuple.source.is_ipv6() {
+        41
+    } else {
+        4
+    };
     // Padding of the frame is not part of the packet, and goes along behind it.
     let length = ip_length(packet) + if gue { 8 } else { 0 };
     let from = |bytes: &[u8]| match (tunnel_source(to), address(bytes, 0, to.is_ipv6())) {

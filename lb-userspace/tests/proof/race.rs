@@ -5,8 +5,8 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::sync::{Arc, Barrier};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Barrier};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,7 +85,8 @@ fn plane(sizes: Sizes, backends: u32) -> DataPlane {
                 ..Service::default()
             };
             plane.services.write(number, &record).unwrap();
-            let listener = Listener { address: Addr::from(service(method, v6).ip()), protocol: 6, port: PORT };
+            let listener =
+                Listener { address: Addr::from(service(method, v6).ip()), protocol: 6, port: PORT };
             plane.listeners.write(&listener, number).unwrap();
         }
     }
@@ -190,7 +191,8 @@ impl Sweeps {
 
     fn sweep(&mut self, silence: Duration) -> u64 {
         let monotonic = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
-        let now = Now { jiffies: self.clock.jiffies(monotonic + silence), ticks: &|time| self.clock.ticks(time) };
+        let now =
+            Now { jiffies: self.clock.jiffies(monotonic + silence), ticks: &|time| self.clock.ticks(time) };
         self.sweeper.sweep(&self.orders, now, grace::wait).expired
     }
 }
@@ -232,7 +234,12 @@ fn hammer(v6: bool) {
     let counts = plane.reasons.read().unwrap();
     let count = |wanted| counts.iter().find(|(reason, _)| *reason == wanted).map_or(0, |(_, count)| *count);
     println!("{} sent on, {expired} flows expired, {} new", sent.into_inner(), count(Reason::NewFlow));
-    assert!(count(Reason::Flow) > 1000 && count(Reason::Reply) > 1000 && count(Reason::NewFlow) > 200 && expired > 100);
+    assert!(
+        count(Reason::Flow) > 1000
+            && count(Reason::Reply) > 1000
+            && count(Reason::NewFlow) > 200
+            && expired > 100
+    );
     assert_eq!(count(Reason::Internal), 0);
 }
 
@@ -322,7 +329,8 @@ fn a_flow_that_two_cpus_open_at_once_is_one_flow() {
 fn two_cpus_never_give_a_port_of_fullnat_to_two_flows() {
     for v6 in [false, true] {
         let mut plane = plane(Sizes::of(4096, 4096), 1);
-        let given: Vec<std::sync::Mutex<Vec<(u16, SocketAddr)>>> = (0..CPUS).map(|_| Vec::new().into()).collect();
+        let given: Vec<std::sync::Mutex<Vec<(u16, SocketAddr)>>> =
+            (0..CPUS).map(|_| Vec::new().into()).collect();
         together(&mut plane, 2 * PORTS, |cpu, round, runner| {
             let client = round * CPUS as u16 + cpu as u16;
             // Some stay half open, some enter the flow table.
@@ -337,8 +345,15 @@ fn two_cpus_never_give_a_port_of_fullnat_to_two_flows() {
         let sources: BTreeSet<_> = pairs.iter().map(|(_, source)| *source).collect();
         let clients: BTreeSet<_> = pairs.iter().map(|(client, _)| *client).collect();
         assert_eq!((sources.len(), clients.len()), (pairs.len(), pairs.len()), "one port for one flow");
-        assert!(sources.len() > usize::from(PORTS) * 9 / 10 && sources.len() <= usize::from(PORTS), "{}", sources.len());
+        assert!(
+            sources.len() > usize::from(PORTS) * 9 / 10 && sources.len() <= usize::from(PORTS),
+            "{}",
+            sources.len()
+        );
         let counts = plane.reasons.read().unwrap();
-        assert!(counts.iter().any(|(reason, count)| *reason == Reason::NoPort && *count > 0), "exhaustion is counted");
+        assert!(
+            counts.iter().any(|(reason, count)| *reason == Reason::NoPort && *count > 0),
+            "exhaustion is counted"
+        );
     }
 }

@@ -12,8 +12,8 @@ use crate::frames::{ACK, FIN, Packet, RST, SYN, Transport};
 use crate::model::{Model, Tuple};
 use crate::ports;
 use crate::world::{
-    BACKENDS, INSIDE_MAC, KINDS, MIXED, NODE_MAC, PORT, RANGED, RANGES, World, backend_ip, backend_mac, backend_number,
-    backend_port, service_address,
+    BACKENDS, INSIDE_MAC, KINDS, MIXED, NODE_MAC, PORT, RANGED, RANGES, World, backend_ip, backend_mac,
+    backend_number, backend_port, service_address,
 };
 
 #[derive(Debug, Clone)]
@@ -50,11 +50,32 @@ struct Shape {
 /// On one line.
 impl Debug for Shape {
     fn fmt(&self, to: &mut Formatter<'_>) -> fmt::Result {
-        let Self { v6, client, service, port, back, from, elsewhere, tags, ttl, class, dont_fragment, options, .. } = self;
+        let Self {
+            v6,
+            client,
+            service,
+            port,
+            back,
+            from,
+            elsewhere,
+            tags,
+            ttl,
+            class,
+            dont_fragment,
+            options,
+            ..
+        } = self;
         let (kind, bytes) = (KINDS[*service], self.payload.len());
         write!(to, "focused {} ", self.focused)?;
-        write!(to, "v6 {v6} client {client} service {service} {kind:?} port {port} back {back:?} {:?} ", self.transport)?;
-        write!(to, "ttl {ttl} from {from} elsewhere {elsewhere} tags {tags:x?} class {class} {dont_fragment} ")?;
+        write!(
+            to,
+            "v6 {v6} client {client} service {service} {kind:?} port {port} back {back:?} {:?} ",
+            self.transport
+        )?;
+        write!(
+            to,
+            "ttl {ttl} from {from} elsewhere {elsewhere} tags {tags:x?} class {class} {dont_fragment} "
+        )?;
         write!(to, "options {options} payload {bytes}")
     }
 }
@@ -68,7 +89,8 @@ enum Damage {
 }
 
 fn transport() -> impl Strategy<Value = Transport> {
-    let flags = select(vec![SYN, SYN, ACK, ACK, ACK, ACK, FIN | ACK, RST, SYN | ACK, SYN | FIN, 0, RST | ACK]);
+    let flags =
+        select(vec![SYN, SYN, ACK, ACK, ACK, ACK, FIN | ACK, RST, SYN | ACK, SYN | FIN, 0, RST | ACK]);
     prop_oneof![
         4 => flags.prop_map(Transport::Tcp),
         2 => Just(Transport::Udp),
@@ -85,7 +107,11 @@ struct Focus {
 }
 
 fn focus() -> impl Strategy<Value = Focus> {
-    (0..KINDS.len(), any::<bool>(), prop::bool::weighted(0.8)).prop_map(|(service, v6, tcp)| Focus { service, v6, tcp })
+    (0..KINDS.len(), any::<bool>(), prop::bool::weighted(0.8)).prop_map(|(service, v6, tcp)| Focus {
+        service,
+        v6,
+        tcp,
+    })
 }
 
 fn shape() -> impl Strategy<Value = Shape> {
@@ -96,15 +122,30 @@ fn shape() -> impl Strategy<Value = Shape> {
     let ends = (any::<bool>(), 0_u16..2, 0..KINDS.len(), port, back, 0_u8..2, prop::bool::weighted(0.03));
     let ttl = select(vec![0_u8, 1, 2, 64, 64, 64, 64, 64, 64, 64, 64, 255]);
     let header = (tags, ttl, any::<u8>(), any::<bool>(), 0_usize..4);
-    (prop::bool::weighted(0.8), ends, header, transport(), prop::collection::vec(any::<u8>(), 0..40)).prop_map(
-        |(focused, (v6, client, service, port, back, from, elsewhere), header, transport, payload)| {
-            let (tags, ttl, class, dont_fragment, options) = header;
-            let port = if service == RANGED || port == 0 { port } else { PORT };
-            Shape {
-                focused, v6, client, service, port, back, from, elsewhere, tags, ttl, class, dont_fragment, options, transport, payload,
-            }
-        },
-    )
+    (prop::bool::weighted(0.8), ends, header, transport(), prop::collection::vec(any::<u8>(), 0..40))
+        .prop_map(
+            |(focused, (v6, client, service, port, back, from, elsewhere), header, transport, payload)| {
+                let (tags, ttl, class, dont_fragment, options) = header;
+                let port = if service == RANGED || port == 0 { port } else { PORT };
+                Shape {
+                    focused,
+                    v6,
+                    client,
+                    service,
+                    port,
+                    back,
+                    from,
+                    elsewhere,
+                    tags,
+                    ttl,
+                    class,
+                    dont_fragment,
+                    options,
+                    transport,
+                    payload,
+                }
+            },
+        )
 }
 
 fn damage() -> impl Strategy<Value = Damage> {
@@ -141,7 +182,12 @@ static PAIR: Mutex<Option<Pair>> = Mutex::new(None);
 
 impl Pair {
     fn new() -> Self {
-        Self { world: World::new(), model: Model::new(), case: 0, focus: Focus { service: 0, v6: false, tcp: true } }
+        Self {
+            world: World::new(),
+            model: Model::new(),
+            case: 0,
+            focus: Focus { service: 0, v6: false, tcp: true },
+        }
     }
 
     fn begin(&mut self, focus: Focus) {
@@ -211,7 +257,8 @@ impl Pair {
             destination: SocketAddr::new(service_address(service, v6), port),
             protocol: if tcp { 6 } else { 17 },
         };
-        let back = shape.back.map(|index| self.model.backend(&flow).map_or(index, |number| number % BACKENDS));
+        let back =
+            shape.back.map(|index| self.model.backend(&flow).map_or(index, |number| number % BACKENDS));
         Shape { client: 0, service, v6, transport, port, back, ..shape.clone() }
     }
 

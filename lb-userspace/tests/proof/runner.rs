@@ -72,7 +72,9 @@ impl Runner {
         };
         loop {
             // SAFETY: the kernel reads `frame` and writes at most `size_out` bytes to `out`; both outlive the call.
-            let result = unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut run, size_of::<TestRun>()) };
+            let result = unsafe {
+                libc::syscall(libc::SYS_bpf, BPF_PROG_TEST_RUN, &raw mut run, size_of::<TestRun>())
+            };
             if result == 0 {
                 return Ok((run.action, run.duration, run.size_out as usize));
             }

@@ -54,7 +54,8 @@ impl Cost {
 impl Siege {
     /// With so many flows established of each method.
     pub(crate) fn new(flows: u32) -> Self {
-        let mut plane = DataPlane::load_private(object::EVENKEEL, Sizes::of(8 * flows, 8), HALF_OPEN).unwrap();
+        let mut plane =
+            DataPlane::load_private(object::EVENKEEL, Sizes::of(8 * flows, 8), HALF_OPEN).unwrap();
         plane.stations.set(&BTreeSet::from([Station { ifindex: 1, address: NODE_MAC, zero: 0 }])).unwrap();
         for number in 0..BACKENDS {
             plane.backends.write(number, &backend(number)).unwrap();
@@ -115,7 +116,12 @@ impl Siege {
 
     /// One packet of the flood, from the source of this number.
     pub(crate) fn strike(&mut self, number: u32, flags: u8, cost: &mut Cost) {
-        let frame = frame(number % METHODS.len() as u32, 0x0b00_0000 + number, 1024 + (number % 60_000) as u16, flags);
+        let frame = frame(
+            number % METHODS.len() as u32,
+            0x0b00_0000 + number,
+            1024 + (number % 60_000) as u16,
+            flags,
+        );
         let (action, nanoseconds, _) = self.runner.rounds(&frame, 1).unwrap();
         assert_eq!(action, TRANSMIT);
         cost.add(nanoseconds);
@@ -143,12 +149,18 @@ fn address(service: u32) -> Ipv4Addr {
 }
 
 fn backend(number: u32) -> Backend {
-    let (from, to) = (Addr::from(Ipv4Addr::new(10, 9, 0, 1)), Addr::from(Ipv4Addr::new(10, 0, 0, number as u8)));
+    let (from, to) =
+        (Addr::from(Ipv4Addr::new(10, 9, 0, 1)), Addr::from(Ipv4Addr::new(10, 0, 0, number as u8)));
     Backend {
         address: to,
         tunnel_source: from,
         outer_sum: outer_sum(from.v4(), to.v4()),
-        next_hop: NextHop { destination: [2, 0, 0, 0, 1, number as u8], source: NODE_MAC, ifindex: 1, tags: 0 },
+        next_hop: NextHop {
+            destination: [2, 0, 0, 0, 1, number as u8],
+            source: NODE_MAC,
+            ifindex: 1,
+            tags: 0,
+        },
         mtu: 1500,
         flags: SERVING | RESOLVED,
         identity: 1 + number,

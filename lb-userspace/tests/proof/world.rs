@@ -219,12 +219,14 @@ impl World {
         let mut tables = Vec::new();
         for (reach, v6) in all {
             for table in 0..TABLES {
-                let backend = |entry| backend_number(reach, v6, if table == MIXED { entry % BACKENDS } else { table });
+                let backend =
+                    |entry| backend_number(reach, v6, if table == MIXED { entry % BACKENDS } else { table });
                 let entries: Vec<u32> = (0..TABLE_ENTRIES).map(backend).collect();
                 tables.push((table_number(reach, v6, table), entries));
             }
         }
-        let tables: Vec<(u32, &[u32])> = tables.iter().map(|(number, entries)| (*number, &entries[..])).collect();
+        let tables: Vec<(u32, &[u32])> =
+            tables.iter().map(|(number, entries)| (*number, &entries[..])).collect();
         self.plane.tables.write_many(&tables).unwrap();
     }
 
@@ -252,7 +254,8 @@ impl World {
     pub(crate) fn turn(&mut self, current: Option<u32>, previous: Option<u32>) {
         for (service, v6, _) in every_listener().filter(|(_, _, protocol)| *protocol == 6) {
             let Kind { method, reach, scheduler, flags } = KINDS[service];
-            let (current, previous) = if service == STILL { (Some(MIXED), None) } else { (current, previous) };
+            let (current, previous) =
+                if service == STILL { (Some(MIXED), None) } else { (current, previous) };
             let table = |table: Option<u32>| table.map_or(NO_TABLE, |table| table_number(reach, v6, table));
             let record = Service {
                 table: table(current),
@@ -293,7 +296,9 @@ impl World {
             let before = self.counted.insert(*reason as u32, *count).unwrap_or(0);
             (*count != before).then_some((*reason, count - before))
         });
-        let Some((reason, 1)) = grown.next() else { panic!("no reason, or one more than once, for one packet") };
+        let Some((reason, 1)) = grown.next() else {
+            panic!("no reason, or one more than once, for one packet")
+        };
         let others: Vec<_> = grown.collect();
         assert!(others.is_empty(), "{reason:?} and {others:?} for one packet");
         reason
