@@ -41,9 +41,11 @@ fn main() {
     siege.hold();
     let rows = [
         ("established", alone),
-        ("syn", syns),
+        ("syn_to_nat", syns[0]),
+        ("syn_to_tunnel", syns[1]),
         ("established_during_syns", during_syns),
-        ("ack", acks),
+        ("ack_to_nat", acks[0]),
+        ("ack_to_tunnel", acks[1]),
         ("established_during_acks", during_acks),
     ]
     .map(|(what, cost)| (what, cost.packets, mean(cost) - mean(nothing)));
@@ -68,11 +70,11 @@ fn main() {
     }
 }
 
-/// What its packets cost, and what packets of established flows cost among them.
-fn flood(siege: &mut Siege, flags: u8, sources: std::ops::Range<u32>) -> (Cost, Cost) {
-    let (mut flood, mut established) = (Cost::default(), Cost::default());
+/// What its packets cost by method, and what packets of established flows cost among them.
+fn flood(siege: &mut Siege, flags: u8, sources: std::ops::Range<u32>) -> ([Cost; METHODS.len()], Cost) {
+    let (mut flood, mut established) = ([Cost::default(); METHODS.len()], Cost::default());
     for source in sources {
-        siege.strike(source, flags, &mut flood);
+        siege.strike(source, flags, &mut flood[source as usize % METHODS.len()]);
         if source % MIX == 0 {
             siege.hit(source / MIX, &mut established);
         }

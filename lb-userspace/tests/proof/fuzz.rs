@@ -1,7 +1,8 @@
 //! Frames of every kind, flipped, cut, stretched and grafted onto each other, and what must hold of any frame.
 //!
-//! A batch of frames comes from one seed. The number of batches, and the seed of the first one, are
-//! `EVENKEEL_FUZZ_SECONDS` and `EVENKEEL_FUZZ_SEED`; a failure names the seed that it began with.
+//! A batch of frames comes from one seed. How long it goes on, and the seed of the first batch, are
+//! `EVENKEEL_FUZZ_SECONDS` and `EVENKEEL_FUZZ_SEED`: `cargo xtask fuzz` sets them. A failure names the seed of its batch;
+//! where that needs the flows of earlier batches, begin with an earlier seed.
 
 use std::collections::BTreeMap;
 use std::env;

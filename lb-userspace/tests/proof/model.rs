@@ -174,7 +174,7 @@ impl Model {
         let by_table = Scheduler::is_hash(kind.scheduler as u8)
             && kind.flags & MOVED == 0
             && (kind.method == Method::Tunnel || kind.method == Method::Direct);
-        let asks = !per_packet && !(by_table && packet.is_bare_syn());
+        let asks = !(per_packet || by_table && packet.is_bare_syn());
         if asks
             && packet.flags & SYN != 0
             && let Some(flow) = self.recall(&packet.tuple)
