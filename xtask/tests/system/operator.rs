@@ -11,7 +11,9 @@ use xtask::testbed::clients::{Client as _, HttpClient};
 use xtask::testbed::dual_stack::{Arms, CHECK, DualStack, HTTP, Method, service};
 use xtask::testbed::{Host, Node, TestBed, wait_for};
 
-use crate::support::{A_WHILE, assert_spread_over, connect, fetch, kept_connections, new_connections};
+use crate::support::{
+    A_WHILE, assert_spread_over, connect, dual_stack, fetch, kept_connections, new_connections,
+};
 
 /// Two servers behind a service `web`.
 fn web(method: Method) -> Result<DualStack> {
@@ -88,15 +90,16 @@ fn a_long_download_survives_the_drain_of_its_server_which_gets_nothing_new_until
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn clients_of_a_disabled_server_are_reset_at_once_by_every_method_and_reach_the_other() -> Result<()> {
+    let mut bed = dual_stack(Arms::Two)?;
     for method in [Method::Nat, Method::FullNat, Method::Direct, Method::IpIn4, Method::GueOver6] {
-        let mut bed = web(method)?;
         for service in method.services(HTTP) {
             let what = || format!("{} to {service}", method.name());
             let v6_backend = service.is_ipv6() && method != Method::IpIn4 || method == Method::GueOver6;
-            let name = if v6_backend { "[fd00::21]:80" } else { "10.0.0.21:80" };
+            let address = if v6_backend { "[fd00::21]:80" } else { "10.0.0.21:80" };
+            let name = &format!("{}/{address}", method.name());
             let mut connection = connect_to(&bed.client, service, "s1").with_context(what)?;
             bed.node.evenkeel(&["disable", name])?;
-            bed.node.wait_until_backend(name, BackendState::Disabled)?;
+            bed.node.wait_until_backend(address, BackendState::Disabled)?;
             assert_reset(&mut connection).with_context(what)?;
             ensure!(connect(&bed.client, service).with_context(what)?.1 == "s2", "{}: to s1", what());
             bed.node.evenkeel(&["undrain", name])?;
