@@ -33,7 +33,10 @@ impl Capture {
     pub fn start(host: &Host, interface: &str, filter: &str) -> Result<Self> {
         let file = host.folder().join(format!("{interface}.pcap"));
         let mut command = host.command("tcpdump");
-        command.args(["-i", interface, "-Z", "root", "--immediate-mode", "-U", "-n", "-w"]).arg(&file).arg(filter);
+        command
+            .args(["-i", interface, "-Z", "root", "--immediate-mode", "-U", "-n", "-w"])
+            .arg(&file)
+            .arg(filter);
         let name = format!("{} {interface}", host.name());
         let mut process = host.spawn(&format!("tcpdump-{interface}"), &mut command)?;
         wait_for("tcpdump to listen", Duration::from_secs(10), || {
