@@ -15,7 +15,7 @@ pub fn run(seconds: u64, seed: Option<u64>) -> Result<()> {
     setup::everything()?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).context("the clock is before 1970")?;
     // Seeds go on by one from batch to batch, so two runs must not begin beside each other.
-    let seed = seed.unwrap_or_else(|| now.as_secs() << 32);
+    let seed = seed.unwrap_or(now.as_secs() << 32);
     say(&format!("fuzzing for {seconds} s from seed {seed}"));
     let mut fuzz = cargo();
     fuzz.args(["test", "--locked", "--package", "lb-userspace", "--test", "proof", "--"]);

@@ -370,6 +370,7 @@ fn recall<A: Family>(packet: &Asked<'_, A>, service: &Service, decision: &mut De
         return;
     }
     if service.flags & MOVED == 0
+        && !is_turning(service)
         && Scheduler::is_hash(service.scheduler)
         && service.method != Method::FullNat as u8
     {

@@ -304,7 +304,7 @@ impl Datagram {
 
     fn ip(&self, part: Vec<u8>, fragment: Option<(usize, bool)>) -> Vec<u8> {
         let (from, to) = (self.from.ip(), self.to.ip());
-        let first = self.behind.first().map_or(self.protocol(), |(protocol, _)| *protocol);
+        let first = self.behind.first().map_or_else(|| self.protocol(), |(protocol, _)| *protocol);
         if from.is_ipv4() {
             return header(from, to, first, self.hops, &part, |ip| {
                 ip.identification = self.id as u16;

@@ -144,7 +144,8 @@ impl Forwarding {
         self.names.extend(plan.services.iter().map(|(key, number)| (*number, key.clone())));
         self.turned.retain(|number, _| carried.contains(number));
         self.drains.retain(|number, _| carried.contains(number));
-        self.placed.follow(&plan.turned, &plan.services.values().copied().collect());
+        let moving = plan.turned.union(&plan.turning).copied().collect();
+        self.placed.follow(&moving, &plan.services.values().copied().collect());
         let service = |backend: u32| self.actual.backends.get(&backend).map(|backend| backend.service);
         let time =
             |backend| service(backend).and_then(|service| self.drains.get(&service).copied().flatten());

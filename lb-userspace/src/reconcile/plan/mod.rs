@@ -118,6 +118,8 @@ pub struct Plan {
     /// Services whose flows may be elsewhere than their table says from now on: it is another one, or it is asked for other
     /// flows than before.
     pub turned: BTreeSet<u32>,
+    /// Services whose table has changed so lately that connections may go by the one before.
+    pub turning: BTreeSet<u32>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]

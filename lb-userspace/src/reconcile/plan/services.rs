@@ -121,17 +121,22 @@ pub(super) fn plan(
                 && there.scheduler == record.scheduler
                 && there.method == record.method
         });
-        if written || !same {
-            plan.turned.insert(number);
-        }
-        let placed = circumstances.placed.contains(&number) && !plan.turned.contains(&number);
-        if service.always_moved || !placed {
-            record.flags |= MOVED;
-        }
         if circumstances.settled.contains(&number)
             && there.is_some_and(|there| there.previous == record.previous)
         {
             record.previous = NO_TABLE;
+        }
+        // Until it has settled, connections midway go by the table before, and what they become is to be looked for after.
+        let turning = record.previous != NO_TABLE || there.is_some_and(|there| there.previous != NO_TABLE);
+        if written || !same {
+            plan.turned.insert(number);
+        }
+        if turning {
+            plan.turning.insert(number);
+        }
+        let placed = circumstances.placed.contains(&number) && !plan.turned.contains(&number) && !turning;
+        if service.always_moved || !placed {
+            record.flags |= MOVED;
         }
         if is_stateless(&record) {
             record.flags |= STATELESS;
