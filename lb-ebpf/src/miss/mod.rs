@@ -268,7 +268,9 @@ fn begin<A: Family>(lost: bool) -> Answer {
         return Answer::because(Reason::OtherHost);
     }
     if lost {
-        if service.flags & RESET != 0 && packet.is_tcp() && !packet.is_bare_syn() {
+        // A fingerprint says that the client began anew, by a SYN that did not ask for the flow.
+        let anew = packet.is_bare_syn() || seen::contains(flow_hash(packet.key));
+        if service.flags & RESET != 0 && packet.is_tcp() && !anew {
             mark_reset(&packet);
             return Answer(Reason::Reset as u32 | Answer::RESET);
         }
@@ -307,7 +309,7 @@ fn choose<A: Family>() -> Answer {
     };
     if service.quic_length != 0 && !packet.is_tcp() {
         let backend = quic::named(packet.request, number, service);
-        if backend != NO_BACKEND && choose::serves(backend) {
+        if backend != NO_BACKEND {
             (decision.backend, decision.by_id, decision.remember) = (backend, true, true);
             return Answer(Answer::STORE);
         }
