@@ -10,7 +10,7 @@
 //! code; what is rare, ICMP errors, fragments and answers, is in functions of their own, so that it takes no registers from the rest.
 
 #![no_std]
-#![feature(asm_experimental_arch)]
+#![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]
 
 mod atomic;
 pub mod balance;

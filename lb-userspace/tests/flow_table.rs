@@ -1,5 +1,7 @@
 //! The flow tables as the program and user space have them at once: what one stores the other one finds.
 
+#![expect(clippy::unwrap_used, reason = "what cannot go on has failed")]
+
 use std::time::Duration;
 
 use evenkeel::dataplane::flow_table::{FlowTable, grace};

@@ -21,7 +21,8 @@ pub(crate) fn get<A: Address>(key: &FlowKey<A>) -> Option<&'static HalfOpen> {
     // SAFETY: the record is this CPU's own; an element stays readable until this program ends.
     unsafe {
         (*scratch).half_key = key.mapped();
-        HALF_OPEN.get(&(*scratch).half_key)
+        let key = &(*scratch).half_key;
+        HALF_OPEN.get(key)
     }
 }
 
@@ -36,7 +37,8 @@ pub(crate) fn insert<A: Address>(key: &FlowKey<A>, half: &HalfOpen, new: bool) -
     // SAFETY: the record is this CPU's own.
     unsafe {
         (*scratch).half_key = key.mapped();
-        HALF_OPEN.insert(&(*scratch).half_key, half, u64::from(flags)).is_ok()
+        let key = &(*scratch).half_key;
+        HALF_OPEN.insert(key, half, u64::from(flags)).is_ok()
     }
 }
 
@@ -82,7 +84,8 @@ pub(crate) fn remove<A: Address>(key: &FlowKey<A>) {
         // SAFETY: the record is this CPU's own. Gone already is as good as removed.
         unsafe {
             (*scratch).half_key = key.mapped();
-            let _ = HALF_OPEN.remove(&(*scratch).half_key);
+            let key = &(*scratch).half_key;
+            let _ = HALF_OPEN.remove(key);
         }
     }
 }

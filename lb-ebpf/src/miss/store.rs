@@ -125,11 +125,11 @@ fn insert<A: Family>(
         let replies = method == Method::NAT || method == Method::FULL_NAT;
         return if replies { Err(Reason::FlowTableFull) } else { Ok(Reason::Untracked) };
     }
-    if method == Method::NAT || method == Method::FULL_NAT {
-        if insert_reply(packet, method, reply, decision, (place, now, bits), forward) == flows::NONE {
-            flows::remove(packet.key);
-            return Err(Reason::FlowTableFull);
-        }
+    if (method == Method::NAT || method == Method::FULL_NAT)
+        && insert_reply(packet, method, reply, decision, (place, now, bits), forward) == flows::NONE
+    {
+        flows::remove(packet.key);
+        return Err(Reason::FlowTableFull);
     }
     if packet.is_tcp() {
         counters::new_flow(decision.backend);
