@@ -127,13 +127,12 @@ fn ethertype(ctx: &XdpContext) -> u16 {
 /// back with them.
 #[inline(always)]
 fn conclude(ctx: &XdpContext, outcome: Outcome, tags: u64) -> u32 {
+    let stays = outcome.action() == xdp_action::XDP_PASS || Reason::is_answer(outcome.reason());
+    let restored = tags == 0 || !stays || vlan::restore(ctx.ctx, tags);
+    let outcome = if restored { outcome } else { Outcome::because(Reason::NoHeadroom) };
     reasons::count(outcome.reason());
     if outcome.reason() == Reason::Internal as u32 {
         error!(ctx, "a map holds what it never should; please report this with `bpftool map dump`");
-    }
-    let stays = outcome.action() == xdp_action::XDP_PASS || Reason::is_answer(outcome.reason());
-    if tags != 0 && stays && !vlan::restore(ctx.ctx, tags) {
-        return xdp_action::XDP_DROP;
     }
     outcome.action()
 }
@@ -381,13 +380,17 @@ pub(crate) fn touch<A: Family>(
     }
     let ending = tcp_flags & (Tcp::FIN | Tcp::RST);
     if ending != 0 {
-        if state & (SEEN_FIN | SEEN_RST) == 0 && state & REPLY == 0 {
+        // A RST may be forged, and taken back by the next packet.
+        if ending & Tcp::FIN != 0 && state & (SEEN_FIN | REPLY) == 0 {
             load::add(backend, -1);
         }
         flows::set(slot, self::ending(tcp_flags));
     } else if state & (SEEN_FIN | SEEN_RST) != 0 {
         // Who goes on after a RST did not send it, and who goes on after a SYN that did not ask for the flow began anew.
         let anew = state & (SEEN_FIN | REPLY) == SEEN_FIN && seen::contains(flow_hash(key));
+        if anew {
+            load::add(backend, 1);
+        }
         flows::clear(slot, if anew { SEEN_FIN | SEEN_RST } else { SEEN_RST });
     }
 }

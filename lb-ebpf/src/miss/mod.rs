@@ -307,17 +307,17 @@ fn choose<A: Family>() -> Answer {
     let Some(service) = services::get(number) else {
         return Answer::because(Reason::Internal);
     };
+    if (packet.is_bare_syn() || !seen::contains(decision.hash))
+        && let Err(reason) = admit::limited(&packet, number, service)
+    {
+        return Answer::because(reason);
+    }
     if service.quic_length != 0 && !packet.is_tcp() {
         let backend = quic::named(packet.request, number, service);
         if backend != NO_BACKEND {
             (decision.backend, decision.by_id, decision.remember) = (backend, true, true);
             return Answer(Answer::STORE);
         }
-    }
-    if (packet.is_bare_syn() || !seen::contains(decision.hash))
-        && let Err(reason) = admit::limited(&packet, number, service)
-    {
-        return Answer::because(reason);
     }
     match choose::choose(&packet, number, service, decision) {
         Ok(()) => Answer(Answer::STORE),
@@ -426,6 +426,9 @@ fn recall_flow<A: Family>(packet: &Asked<'_, A>, decision: &mut Decision) -> boo
         return false;
     }
     // Without a view of the backend's side, a SYN after the end is the beginning of another connection.
+    if state & SEEN_FIN != 0 {
+        load::add(number, 1);
+    }
     flows::clear(slot, SEEN_FIN | SEEN_RST);
     decision.backend = number;
     decision.known_flow = true;

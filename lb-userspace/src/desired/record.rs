@@ -36,8 +36,16 @@ pub(super) fn record(
         persistence: configured.persistence.map_or(0, |persistence| jiffies(persistence.timeout, hz)),
         rate: rate(configured.limits.new_flows),
         source_rate: rate(configured.limits.new_flows_per_source),
-        half_open: jiffies(config.flows.timeouts.syn_recv, hz),
+        half_open: jiffies(half_open(config, configured), hz),
         ..Service::default()
+    }
+}
+
+/// How long a flow lasts that has shown one packet. UDP has no handshake: one question may have a long answer.
+fn half_open(config: &Config, configured: &model::Service) -> Duration {
+    match configured.protocol {
+        model::Protocol::Tcp => config.flows.timeouts.syn_recv,
+        model::Protocol::Udp => config.flows.timeouts.udp,
     }
 }
 

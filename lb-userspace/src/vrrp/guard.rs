@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, BufRead, Write};
+use std::io::{self, BufRead, PipeWriter, Write};
 use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -67,6 +67,7 @@ struct Shared {
     program: PathBuf,
     arguments: Vec<OsString>,
     child: Child,
+    pipe: PipeWriter,
     /// By how many instances: while a reload moves an address from one to another, both hold it. By none: abandoned.
     held: BTreeMap<Held, usize>,
 }
@@ -85,10 +86,10 @@ pub fn start() -> Result<Guard, StartError> {
 /// # Errors
 /// When the process or the thread that watches it cannot be started.
 pub fn start_program(program: PathBuf, arguments: Vec<OsString>) -> Result<Guard, StartError> {
-    let child = spawn(&program, &arguments)
+    let (child, pipe) = spawn(&program, &arguments, &[])
         .map_err(|source| StartError::Spawn { program: program.display().to_string(), source })?;
     let pid = pid_of(&child);
-    let shared = Arc::new(Mutex::new(Shared { program, arguments, child, held: BTreeMap::new() }));
+    let shared = Arc::new(Mutex::new(Shared { program, arguments, child, pipe, held: BTreeMap::new() }));
     let watched = Arc::downgrade(&shared);
     // In the caller's network namespace, which a guard that it starts inherits.
     std::thread::Builder::new()
@@ -98,16 +99,26 @@ pub fn start_program(program: PathBuf, arguments: Vec<OsString>) -> Result<Guard
     Ok(Guard(shared))
 }
 
-fn spawn(program: &PathBuf, arguments: &[OsString]) -> io::Result<Child> {
-    Command::new(program)
+/// Bytes that a pipe takes without a reader, however little memory pipes may have (pipe(7)).
+const UNREAD: usize = 4096;
+
+/// What it is `told` at first is in the pipe before the process is there, so that the end of the daemon can't come in between;
+/// as much of it as the pipe takes.
+fn spawn(program: &PathBuf, arguments: &[OsString], told: &[u8]) -> io::Result<(Child, PipeWriter)> {
+    let (reader, mut pipe) = io::pipe()?;
+    let (first, rest) = told.split_at(told.len().min(UNREAD));
+    pipe.write_all(first)?;
+    let child = Command::new(program)
         .arg0("evenkeel")
         .args(arguments)
         .current_dir("/")
-        .stdin(Stdio::piped())
+        .stdin(reader)
         .stdout(Stdio::null())
         // Ctrl-C in a terminal goes to the daemon's group only.
         .process_group(0)
-        .spawn()
+        .spawn()?;
+    pipe.write_all(rest)?;
+    Ok((child, pipe))
 }
 
 fn pid_of(child: &Child) -> Pid {
@@ -204,18 +215,24 @@ impl Shared {
     }
 
     fn write(&mut self, line: Line) -> io::Result<()> {
-        let mut text = serde_json::to_string(&line)?;
-        text.push('\n');
-        self.child.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?.write_all(text.as_bytes())
+        self.pipe.write_all(&text(line)?)
     }
 
     fn restart(&mut self) -> io::Result<()> {
         // The old one must not act on its list any more.
         self.child.kill()?;
         self.child.wait()?;
-        self.child = spawn(&self.program, &self.arguments)?;
-        self.held.clone().into_keys().try_for_each(|held| self.write(Line::Hold(held)))
+        let lines = self.held.keys().map(|held| text(Line::Hold(*held)));
+        let told = lines.collect::<Result<Vec<_>, _>>()?.concat();
+        (self.child, self.pipe) = spawn(&self.program, &self.arguments, &told)?;
+        Ok(())
     }
+}
+
+fn text(line: Line) -> serde_json::Result<Vec<u8>> {
+    let mut text = serde_json::to_vec(&line)?;
+    text.push(b'\n');
+    Ok(text)
 }
 
 /// What the hidden subcommand does: reads the pipe on standard input to its end, then removes what is still held.

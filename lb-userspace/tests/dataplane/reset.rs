@@ -8,7 +8,7 @@ use crate::dual::{
     METHODS, Segment, answered, backend_record, frame, node, open, request, sent, server, tagged,
 };
 use crate::fixture::{Action, INSIDE_MAC, Node, backend_mac};
-use crate::packet::{ACK, FIN, RST, SYN};
+use crate::packet::{ACK, FIN, RST};
 
 /// A node with a flow whose backend is down.
 fn down(v6: bool, method: Method, flags: u16) -> Node {
@@ -51,8 +51,7 @@ fn the_client_gets_the_reset_that_it_believes() {
             };
             let rows = [
                 (acknowledging.clone(), believed.clone()),
-                (silent(ACK | FIN, b""), believed.clone()),
-                (silent(ACK | SYN, b"12"), believed),
+                (silent(ACK | FIN, b""), believed),
                 (silent(0, b"123"), reset(&acknowledging, RST | ACK, 0, sequence + 3)),
                 (silent(FIN, b"123"), reset(&acknowledging, RST | ACK, 0, sequence + 4)),
                 (silent(0, b""), reset(&acknowledging, RST | ACK, 0, sequence)),

@@ -124,9 +124,11 @@ fn keep(record: &mut Backend, there: &Backend, keep_table: bool) {
         record.next_hop = there.next_hop;
         record.mtu = there.mtu;
         record.flags |= there.flags & RESOLVED;
-        if record.tunnel_source == Addr::default() {
-            (record.tunnel_source, record.outer_sum) = (there.tunnel_source, there.outer_sum);
-            record.flags |= there.flags & PLAIN;
-        }
+    }
+    // The flows of a service that was a tunnel's still are.
+    if record.tunnel_source == Addr::default() {
+        let Backend { tunnel_source, spread, encapsulation, gue_port, outer_sum, .. } = *there;
+        *record = Backend { tunnel_source, spread, encapsulation, gue_port, outer_sum, ..*record };
+        record.flags |= there.flags & PLAIN;
     }
 }
