@@ -102,9 +102,15 @@ fn pools_lists_and_server_ids_come_before_their_service_and_go_after_it() {
     let plan = world.reconcile(&one(service(&[80], &[(1, 1, true)])));
     let place = |wanted: fn(&Step) -> bool| plan.steps.iter().position(wanted).unwrap();
     let record = place(|step| matches!(step, Step::WriteService(..)));
-    assert!(place(|step| matches!(step, Step::RemovePool(_))) > record);
     assert!(place(|step| matches!(step, Step::RemoveSource(..))) > record);
-    assert!(world.actual.pools.is_empty() && world.actual.sources.is_empty() && world.actual.quic.is_empty());
+    assert!(world.actual.sources.is_empty() && world.actual.quic.is_empty());
+    assert_eq!(world.actual.pools.len(), 1, "the flows it has had go on from their addresses");
+
+    world.circumstances.unused = world.actual.backends.keys().copied().collect();
+    for _ in 0..2 {
+        world.reconcile(&Desired::default());
+    }
+    assert!(world.actual.pools.is_empty(), "no backend is left");
 }
 
 #[test]
