@@ -62,9 +62,9 @@ impl Bed {
     pub(crate) fn new(path: Path, most: u32) -> Result<Self> {
         let entries = path.entries() * (most + BATCH);
         let sizes = if path.ipv6 {
-            Sizes::of(1024, entries.max(1 << 18))
+            Sizes::of(1024, (entries + entries / 4).max(1 << 18))
         } else {
-            Sizes::of(entries.max(1 << 20), 1024)
+            Sizes::of((entries + entries / 4).max(1 << 20), 1024)
         };
         let mut plane = DataPlane::load_private(object::BENCH, sizes, HALF_OPEN)?;
         let station = Station { ifindex: INTERFACE, address: NODE_MAC, zero: 0 };
@@ -119,9 +119,9 @@ impl Bed {
 
     /// Of what shows two packets, nearly all enters the flow table: a fingerprint that was lost takes another two.
     fn establish(&mut self, first: u32, count: u32) -> Result<()> {
-        for pass in 0..10 {
-            // Up and down: three whose fingerprints are in one word would push each other out for ever in one order.
-            let stride = if pass % 2 == 0 { 1 } else { u64::MAX };
+        for pass in 0..60_u64 {
+            // Another order each time: three whose fingerprints are in one word would push each other out for ever in one.
+            let stride = (2 * pass + 1).wrapping_mul(0x9e37_79b1);
             let before = self.counted(Kind::Hit)?;
             self.run("evenkeel", &self.timed(Kind::Hit, first, count, stride), count)?;
             if self.counted(Kind::Hit)? - before == u64::from(count) {
