@@ -192,6 +192,7 @@ fn start(options: Options, guard: Guard, flows: &Flows) -> Result<(Daemon, Inbox
             interfaces: Vec::new(),
             metrics: None,
             vrrp: Vec::new(),
+            hooks: model::Hooks::default(),
             flows: Flows::default(),
             services: Vec::new(),
         },

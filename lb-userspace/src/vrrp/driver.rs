@@ -174,7 +174,7 @@ impl Driver {
 
     fn send(&mut self, priority: u8) {
         let (Some((_, socket)), Some(source)) = (&self.socket, self.primary) else { return };
-        let addresses = self.config.addresses.iter().filter_map(|prefix| match prefix.address {
+        let addresses = self.config.addresses.iter().filter_map(|prefix| match prefix.prefix.address {
             IpAddr::V4(address) => Some(address),
             IpAddr::V6(_) => None,
         });
@@ -299,13 +299,13 @@ fn machine_config(config: &model::Instance) -> machine::Config {
         interface: config.interface.clone(),
         priority: config.priority,
         interval: config.advertise,
-        preempt: config.preempt,
+        preempt: config.preempt != model::Preempt::Never,
     }
 }
 
 pub(super) fn wanted_of(config: &model::Instance) -> Wanted {
-    let addresses = config.addresses.iter().filter_map(|prefix| match prefix.address {
-        IpAddr::V4(address) => Some((address, prefix.length)),
+    let addresses = config.addresses.iter().filter_map(|prefix| match prefix.prefix.address {
+        IpAddr::V4(address) => Some((address, prefix.prefix.length)),
         IpAddr::V6(_) => None,
     });
     Wanted {

@@ -59,7 +59,7 @@ impl Report {
     pub(super) fn reconfigured(&mut self, config: &model::Instance) {
         self.now.name.clone_from(&config.name);
         self.now.priority = config.priority.as_u8();
-        self.now.addresses = config.addresses.iter().map(ToString::to_string).collect();
+        self.now.addresses = config.addresses.iter().map(|address| address.prefix.to_string()).collect();
     }
 
     pub(super) fn entered(&mut self, state: InstanceState) {

@@ -173,13 +173,10 @@ impl Host {
 
 pub(crate) fn instance(priority: u8) -> Instance {
     Instance {
-        name: "outside".to_owned(),
-        interface: "eth0".to_owned(),
-        vrid: Vrid::new(51).unwrap(),
         priority: Priority::new(priority).unwrap(),
         advertise: INTERVAL,
-        preempt: true,
-        addresses: vec![Prefix { address: IpAddr::V4(VIRTUAL), length: LENGTH }],
+        addresses: vec![Prefix { address: IpAddr::V4(VIRTUAL), length: LENGTH }.into()],
+        ..Instance::new("outside", "eth0", Vrid::new(51).unwrap())
     }
 }
 

@@ -171,7 +171,7 @@ fn an_address_that_somebody_deletes_comes_back_and_one_left_behind_goes() {
 #[ignore = "needs root: cargo xtask test"]
 fn a_reload_changes_addresses_and_priority_in_place() {
     let other = Ipv4Addr::new(198, 51, 100, 7);
-    let prefix = |address, length| Prefix { address: IpAddr::V4(address), length };
+    let prefix = |address, length| Prefix { address: IpAddr::V4(address), length }.into();
     let lab = Lab::new(2);
     let host = &lab.hosts[0];
     let mut high = host.start(instance(150));

@@ -4,15 +4,19 @@
 
 mod backend;
 mod service;
+mod vrrp;
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 pub use backend::{Admin, Backend, Check, CheckKind, ConnectionLimit};
 pub use service::{
     Encapsulation, Forward, ForwardingMethod, FullNat, Limits, Listen, OnDown, Persistence, Ports, Protocol,
     Quic, Rate, Scheduler, Service, Tunnel, TunnelSource,
+};
+pub use vrrp::{
+    Authentication, Checksum, Effect, HookScript, Hooks, Instance, Key, Preempt, Prefix, Priority, Route,
+    Rule, Scope, Script, Secret, Subject, Track, Unicast, Version, VirtualAddress, Vrid,
 };
 
 /// Everything one node does.
@@ -24,6 +28,7 @@ pub struct Config {
     pub interfaces: Vec<Interface>,
     pub metrics: Option<Metrics>,
     pub vrrp: Vec<Instance>,
+    pub hooks: Hooks,
     pub flows: Flows,
     pub services: Vec<Service>,
 }
@@ -48,69 +53,6 @@ pub enum XdpMode {
 pub struct Metrics {
     /// Where Prometheus scrapes over HTTP.
     pub listen: SocketAddr,
-}
-
-/// One VRRP virtual router on one interface (RFC 9568).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Instance {
-    pub name: String,
-    pub interface: String,
-    pub vrid: Vrid,
-    pub priority: Priority,
-    /// Advertisement interval, 10 ms to 40.95 s, in steps of 10 ms (RFC 9568 section 5.2.7).
-    pub advertise: Duration,
-    /// Take over from a master of lower priority.
-    pub preempt: bool,
-    pub addresses: Vec<Prefix>,
-}
-
-/// Virtual router identifier, 1 to 255.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Vrid(u8);
-
-impl Vrid {
-    /// `None` for 0, which RFC 9568 section 5.2.3 leaves out.
-    #[must_use]
-    pub const fn new(vrid: u8) -> Option<Self> {
-        if vrid == 0 { None } else { Some(Self(vrid)) }
-    }
-
-    #[must_use]
-    pub const fn as_u8(self) -> u8 {
-        self.0
-    }
-}
-
-/// Priority of a node in an election, 1 to 254; 255 is the owner of the addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Priority(u8);
-
-impl Priority {
-    pub const OWNER: Self = Self(255);
-
-    /// `None` for 0, which only a master that stops sends (RFC 9568 section 5.2.4).
-    #[must_use]
-    pub const fn new(priority: u8) -> Option<Self> {
-        if priority == 0 { None } else { Some(Self(priority)) }
-    }
-
-    #[must_use]
-    pub const fn as_u8(self) -> u8 {
-        self.0
-    }
-}
-
-/// An address with the length of its network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Prefix {
-    pub address: IpAddr,
-    pub length: u8,
-}
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.address, self.length)
-    }
 }
 
 /// What the tables of flows hold, and for how long.

@@ -17,7 +17,7 @@ use reader::{Fields, Item, Read, Reader, Shape, Unique};
 use values::Choice;
 pub use values::parse_duration;
 
-use super::model::{Config, Interface, Metrics, XdpMode};
+use super::model::{Config, Hooks, Interface, Metrics, XdpMode};
 use super::yaml::{self, Node, Value};
 use super::{Host, Mistake, Mistakes};
 
@@ -81,6 +81,7 @@ fn config(reader: &mut Reader<'_>, root: &Node) -> Read<Config> {
         interfaces: interfaces?.unwrap_or_default(),
         metrics: metrics?,
         vrrp: vrrp?.unwrap_or_default(),
+        hooks: Hooks::default(),
         flows: flows?.unwrap_or_default(),
         services: services?.unwrap_or_default(),
     })

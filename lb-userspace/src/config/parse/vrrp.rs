@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::reader::{Item, Read, Reader, Shape, Unique};
 use super::values::written;
-use crate::config::model::{Instance, Prefix, Priority, Vrid};
+use crate::config::model::{Instance, Preempt, Priority, VirtualAddress, Vrid};
 use crate::config::yaml::Value;
 
 const INSTANCE: Shape = Shape {
@@ -16,11 +16,8 @@ const INSTANCE: Shape = Shape {
 };
 const LIST: &str = "[{ name: outside, interface: eth0, vrid: 51, addresses: [203.0.113.10/24] }]";
 
-/// RFC 9568 section 5.2.4: the priority of a router that was given none.
-const DEFAULT_PRIORITY: Priority = Priority::new(100).expect("100 is not 0");
 /// RFC 9568 section 5.2.7: centiseconds in 12 bits.
 const ADVERTISE: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_millis(40_950);
-const DEFAULT_ADVERTISE: Duration = Duration::from_secs(1);
 const CENTISECOND: Duration = Duration::from_millis(10);
 /// RFC 9568 section 5.2.5: the count of addresses is one byte.
 const MAX_ADDRESSES: usize = 255;
@@ -71,15 +68,18 @@ fn instance(reader: &mut Reader<'_>, item: &Item<'_>, taken: &mut Taken) -> Read
     let preempt = reader.optional(&fields, "preempt", Reader::boolean);
     let addresses = reader
         .required(&fields, "addresses", "[203.0.113.10/24]", |reader, item| addresses(reader, item, taken));
-    Ok(Instance {
-        name: name?,
-        interface: interface?,
-        vrid: vrid?,
-        priority: priority?.unwrap_or(DEFAULT_PRIORITY),
-        advertise: advertise?.unwrap_or(DEFAULT_ADVERTISE),
-        preempt: preempt?.unwrap_or(true),
-        addresses: addresses?,
-    })
+    let (name, interface, vrid) = (name?, interface?, vrid?);
+    let mut instance = Instance { addresses: addresses?, ..Instance::new(&name, &interface, vrid) };
+    if let Some(priority) = priority? {
+        instance.priority = priority;
+    }
+    if let Some(advertise) = advertise? {
+        instance.advertise = advertise;
+    }
+    if preempt? == Some(false) {
+        instance.preempt = Preempt::Never;
+    }
+    Ok(instance)
 }
 
 fn vrid(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<Vrid> {
@@ -106,7 +106,7 @@ fn advertise(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<Duration> {
     Err(reader.mistake(&item.place(), message))
 }
 
-fn addresses(reader: &mut Reader<'_>, item: &Item<'_>, taken: &mut Taken) -> Read<Vec<Prefix>> {
+fn addresses(reader: &mut Reader<'_>, item: &Item<'_>, taken: &mut Taken) -> Read<Vec<VirtualAddress>> {
     const EXAMPLE: &str = "[203.0.113.10/24]";
     let items = reader.list(item, EXAMPLE)?;
     if items.is_empty() || items.len() > MAX_ADDRESSES {
@@ -119,6 +119,6 @@ fn addresses(reader: &mut Reader<'_>, item: &Item<'_>, taken: &mut Taken) -> Rea
         taken.addresses.claim(reader, &item.place(), prefix.address, |line| {
             format!("{} is a virtual address already, on line {line}; remove one of the two", prefix.address)
         })?;
-        Ok(prefix)
+        Ok(prefix.into())
     })
 }

@@ -2,9 +2,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::super::model::{
-    Admin, Backend, Check, CheckKind, Config, Encapsulation, Flows, Forward, Instance, Interface, Limits,
-    Listen, Metrics, OnDown, Ports, Prefix, Priority, Protocol, Scheduler, Service, Timeouts, Tunnel,
-    TunnelSource, Vrid, XdpMode,
+    Admin, Backend, Check, CheckKind, Config, Encapsulation, Flows, Forward, Hooks, Instance, Interface,
+    Limits, Listen, Metrics, OnDown, Ports, Preempt, Prefix, Priority, Protocol, Scheduler, Service,
+    Timeouts, Tunnel, TunnelSource, Vrid, XdpMode,
 };
 use super::{COMPLETE, host, parse, read};
 
@@ -95,14 +95,13 @@ fn every_key_reaches_the_model() {
         ],
         metrics: Some(Metrics { listen: socket("127.0.0.1:9620") }),
         vrrp: vec![Instance {
-            name: "outside".into(),
-            interface: "eth0".into(),
-            vrid: Vrid::new(51).unwrap(),
             priority: Priority::new(150).unwrap(),
             advertise: Duration::from_millis(500),
-            preempt: false,
-            addresses: vec![prefix("203.0.113.10", 24), prefix("203.0.113.11", 32)],
+            preempt: Preempt::Never,
+            addresses: vec![prefix("203.0.113.10", 24).into(), prefix("203.0.113.11", 32).into()],
+            ..Instance::new("outside", "eth0", Vrid::new(51).unwrap())
         }],
+        hooks: Hooks::default(),
         flows: Flows::default(),
         services: vec![web, dns],
     };
@@ -120,7 +119,7 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(config.metrics, None);
     assert_eq!(config.vrrp[0].priority.as_u8(), 100);
     assert_eq!(config.vrrp[0].advertise, Duration::from_secs(1));
-    assert!(config.vrrp[0].preempt);
+    assert_eq!(config.vrrp[0].preempt, Preempt::After(Duration::ZERO));
     let forward =
         Forward::Tunnel(Tunnel { encapsulation: Encapsulation::Ip, source: TunnelSource::default() });
     let defaults = Service {
