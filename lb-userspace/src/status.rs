@@ -132,9 +132,10 @@ pub struct Backend {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendState {
-    /// The first probe has not finished: takes no new flow yet.
+    /// The first probe has not finished, or no way to it is known yet: takes no new flow.
     Checking,
     Up,
+    /// By its check, or because there is no way to it.
     Down,
     /// No longer in the configuration, or taken out gently: takes no new flow, keeps those it has until they end or their
     /// time is over.

@@ -67,6 +67,11 @@ impl Links {
         self.0.is_empty()
     }
 
+    #[must_use]
+    pub fn name(&self, index: u32) -> Option<&str> {
+        self.0.get(&index).map(|link| link.name.as_str())
+    }
+
     /// How frames of this interface leave the host.
     ///
     /// # Errors

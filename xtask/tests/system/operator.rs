@@ -1,6 +1,5 @@
 //! Backends that an operator takes out and back in, and backends that vanish, as clients and the command line see it.
 
-use std::net::SocketAddr;
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,27 +8,16 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use xtask::status::{Backend, BackendState};
 use xtask::testbed::clients::{Client as _, HttpClient};
 use xtask::testbed::dual_stack::{Arms, CHECK, DualStack, HTTP, Method, service};
-use xtask::testbed::{Host, Node, TestBed, wait_for};
+use xtask::testbed::{Node, TestBed, wait_for};
 
 use crate::support::{
-    A_WHILE, assert_spread_over, connect, dual_stack, fetch, kept_connections, new_connections,
+    A_WHILE, assert_spread_over, connect, connect_to, dual_stack, fetch, kept_connections, new_connections,
 };
 
 /// Two servers behind a service `web`.
 fn web(method: Method) -> Result<DualStack> {
     let services = service("web", method, HTTP, 2, CHECK)?;
     DualStack::build_with(TestBed::for_test()?, Arms::Two, 2, &services)
-}
-
-/// Opens connections until one is to this server.
-fn connect_to(client: &Host, service: SocketAddr, server: &str) -> Result<HttpClient> {
-    for _ in 0..100 {
-        let (connection, answered) = connect(client, service)?;
-        if answered == server {
-            return Ok(connection);
-        }
-    }
-    Err(anyhow!("none of 100 connections is to {server}"))
 }
 
 /// Asks once more on a connection, which must fail by a reset, and at once.
