@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use xtask::status::{Backend, BackendState};
+use xtask::status::{Backend, BackendState, Service};
 use xtask::testbed::clients::{Client as _, HttpClient};
 use xtask::testbed::dual_stack::{Arms, CHECK, DualStack, HTTP, Method, service};
 use xtask::testbed::{Node, TestBed, wait_for};
@@ -142,7 +142,12 @@ fn the_status_shows_flows_while_they_last() -> Result<()> {
         let table = if service.is_ipv4() { status.flows.ipv4 } else { status.flows.ipv6 };
         ensure!(table.entries >= 8, "a flow has two halves: {:?}", status.flows);
         drop(load.stop()?);
-        bed.node.wait_until("no active flow", |status| status.services[0].active_flows == 0)?;
+        // Closed connections are remembered for a while: `time_wait`.
+        let status = bed.node.wait_until("no active flow", |status| status.services[0].active_flows == 0)?;
+        let ended = |service: &Service| service.inactive_flows;
+        ensure!(ended(&status.services[0]) >= 4, "ended flows are not counted: {:?}", status.services[0]);
+        let sum: u64 = status.services[0].backends.iter().map(|backend| backend.inactive_flows).sum();
+        ensure!(ended(&status.services[0]) == sum, "{:?}", status.services[0]);
     }
     Ok(())
 }

@@ -67,6 +67,7 @@ impl Daemon {
             scheduler: service.scheduler.as_str().to_owned(),
             traffic: self.sum(&numbers, &backends),
             active_flows: backends.iter().map(|backend| backend.active_flows).sum(),
+            inactive_flows: backends.iter().map(|backend| backend.inactive_flows).sum(),
             backends,
         })
     }
@@ -89,7 +90,7 @@ impl Daemon {
         for number in &numbers {
             add(&mut traffic, forwarding.traffic(*number)?);
         }
-        let active = |number: &u32| forwarding.census.active.get(number);
+        let census = &forwarding.census;
         Ok(status::Backend {
             address: written(backend.socket()),
             weight: backend.weight,
@@ -99,7 +100,8 @@ impl Daemon {
             check_seconds,
             share: numbers.iter().map(|number| self.share(*number)).fold(0.0, f64::max),
             traffic,
-            active_flows: numbers.iter().filter_map(active).sum(),
+            active_flows: numbers.iter().map(|number| census.active(*number)).sum(),
+            inactive_flows: numbers.iter().map(|number| census.inactive(*number)).sum(),
             next_hop: next_hop(forwarding, numbers.first().copied(), backend.address),
         })
     }
@@ -136,6 +138,7 @@ impl Daemon {
                 scheduler: String::new(),
                 traffic: self.sum(&[number], &backends),
                 active_flows: backends.iter().map(|backend| backend.active_flows).sum(),
+                inactive_flows: backends.iter().map(|backend| backend.inactive_flows).sum(),
                 backends,
             });
         }
@@ -185,7 +188,8 @@ impl Daemon {
                     check_seconds: None,
                     share: 0.0,
                     traffic: forwarding.traffic(number)?,
-                    active_flows: forwarding.census.active.get(&number).copied().unwrap_or(0),
+                    active_flows: forwarding.census.active(number),
+                    inactive_flows: forwarding.census.inactive(number),
                     next_hop: next_hop(forwarding, Some(number), address.ip()),
                 })
             })
