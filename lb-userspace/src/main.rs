@@ -56,7 +56,7 @@ enum Command {
         #[command(flatten)]
         daemon: DaemonArgs,
     },
-    /// Take a backend out at once: it gets no more packets
+    /// Take a backend out at once: it gets no new flows, and those it has are reset or go to another one, as `down` says
     Disable {
         #[command(flatten)]
         args: take::BackendArgs,

@@ -104,8 +104,9 @@ pub struct Service {
     pub scheduler: String,
     /// Sums over its backends, those that have left the service included.
     pub traffic: Traffic,
-    /// Flows that their client has not ended.
+    /// Sums over its backends too.
     pub active_flows: u64,
+    pub inactive_flows: u64,
     pub backends: Vec<Backend>,
 }
 
@@ -123,8 +124,10 @@ pub struct Backend {
     /// Part of new flows it gets now, 0 to 1.
     pub share: f64,
     pub traffic: Traffic,
-    /// Flows that their client has not ended.
+    /// In use: TCP connections that neither end has begun to close, and every UDP flow.
     pub active_flows: u64,
+    /// That have begun to end, and are remembered until what may still come has come.
+    pub inactive_flows: u64,
     /// MAC address and interface packets leave by, or why there is none yet.
     pub next_hop: String,
 }
@@ -132,9 +135,10 @@ pub struct Backend {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum BackendState {
-    /// The first probe has not finished: takes no new flow yet.
+    /// The first probe has not finished, or no way to it is known yet: takes no new flow.
     Checking,
     Up,
+    /// By its check, or because there is no way to it.
     Down,
     /// No longer in the configuration, or taken out gently: takes no new flow, keeps those it has until they end or their
     /// time is over.

@@ -176,6 +176,13 @@ impl Bed {
         Ok(samples)
     }
 
+    /// Nanoseconds that one call of a helper takes.
+    pub(crate) fn measure_call(&mut self) -> Result<f64> {
+        let timed = self.timed(Kind::Hit, CLIENTS, 1, STRIDE);
+        let rounds = 1 << 18;
+        Ok(self.run("called", &timed, rounds)? - self.run("empty", &timed, rounds)?)
+    }
+
     fn measure_over(&mut self, timed: &Timed, kind: Kind, rounds: u32) -> Result<f64> {
         let empty = self.run("empty", timed, rounds)?;
         Ok(self.run_counted(timed, kind, rounds)? - empty)

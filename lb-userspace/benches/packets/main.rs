@@ -46,12 +46,14 @@ fn main() -> ExitCode {
 fn measure(runs: usize) -> Result<Report> {
     let started = Instant::now();
     let mut beds = Path::ALL.into_iter().map(|path| Bed::new(path, MOST)).collect::<Result<Vec<_>>>()?;
+    let mut calls = beds.iter_mut().map(Bed::measure_call).collect::<Result<Vec<_>>>()?;
+    calls.sort_by(f64::total_cmp);
     let mut costs = Vec::new();
     for flows in FLOWS {
         eprintln!("{flows} flows, after {} s", started.elapsed().as_secs());
         costs.extend(beside(&mut beds, flows, runs).with_context(|| format!("at {flows} flows"))?);
     }
-    Ok(Report { runs, programs: programs()?, costs })
+    Ok(Report { runs, programs: programs()?, costs, calls })
 }
 
 /// All cases in turn, again and again, so that what drifts drifts for all of them.

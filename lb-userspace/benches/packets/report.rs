@@ -15,6 +15,8 @@ pub(crate) struct Report {
     /// Verified instructions by program.
     pub(crate) programs: Vec<(&'static str, u32)>,
     pub(crate) costs: Vec<Cost>,
+    /// Nanoseconds that one call of a helper takes on this machine, in order.
+    pub(crate) calls: Vec<f64>,
 }
 
 /// Nanoseconds a packet over the empty program.
@@ -29,13 +31,17 @@ pub(crate) struct Cost {
 impl Cost {
     /// Median, least, most.
     fn summary(&self) -> [f64; 3] {
-        let at = |index: usize| self.samples.get(index).copied().unwrap_or(f64::NAN);
-        [at(self.samples.len() / 2), at(0), at(self.samples.len().saturating_sub(1))]
+        summary(&self.samples)
     }
 
     fn same_row(&self, other: &Self) -> bool {
         self.path == other.path && self.kind == other.kind
     }
+}
+
+fn summary(samples: &[f64]) -> [f64; 3] {
+    let at = |index: usize| samples.get(index).copied().unwrap_or(f64::NAN);
+    [at(samples.len() / 2), at(0), at(samples.len().saturating_sub(1))]
 }
 
 impl Report {
@@ -64,6 +70,8 @@ impl Report {
             self.runs,
             kernel()
         );
+        let [median, least, most] = summary(&self.calls);
+        let _ = writeln!(text, "one call of a helper: {median:.0} ns ({least:.0} to {most:.0})");
         for (name, verified) in &self.programs {
             let _ = writeln!(text, "program {name}: {verified} instructions verified");
         }
@@ -92,7 +100,7 @@ impl Report {
             })
         });
         json!({
-            "kernel": kernel(), "runs": self.runs, "programs": programs.collect::<Vec<_>>(),
+            "kernel": kernel(), "runs": self.runs, "call_ns": summary(&self.calls)[0], "programs": programs.collect::<Vec<_>>(),
             "memory": memory.collect::<Vec<_>>(), "costs": costs.collect::<Vec<_>>(),
         })
     }

@@ -247,7 +247,7 @@ impl Daemon {
                 Some(report) = inbox.reports.recv() => self.handle_report(&report),
                 Some(event) = inbox.events.recv() => tracing::debug!(?event, "VRRP"),
                 Some(found) = inbox.ways.recv() => {
-                    if self.forwarding.handle_ways(found) {
+                    if self.forwarding.handle_ways(found, Instant::now()) {
                         self.reconcile();
                     }
                 }
@@ -298,7 +298,7 @@ impl Daemon {
             hz: self.clock.hz(),
             health: &|service, backend| self.checks.state(service, backend),
             standing: &|service, backend| self.admin.standing(service, backend),
-            ways: self.forwarding.ways(),
+            reach: &|address| self.forwarding.ways.reach(address),
             patient: &|service| {
                 running < service.check.as_ref().map_or(Duration::ZERO, |check| check.timeout) + SWEEP
             },

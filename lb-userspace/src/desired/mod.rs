@@ -137,19 +137,45 @@ pub struct Way {
     pub source: IpAddr,
 }
 
+/// What is known of the way to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing yet.
+    Unknown,
+    Open,
+    /// The next hop answers the kernel no more.
+    Silent,
+    /// There is no way any more.
+    Lost,
+}
+
+impl Reach {
+    /// Whether a backend there may get new flows. Where a check finds it up, that it does not answer ARP or ND does not
+    /// count: the check knows better.
+    #[must_use]
+    pub const fn takes_flows(self, checked: bool) -> bool {
+        match self {
+            Self::Open => true,
+            Self::Silent => checked,
+            Self::Unknown | Self::Lost => false,
+        }
+    }
+}
+
 /// What is known beside the configuration.
 pub struct Known<'a> {
     /// Jiffies a second.
     pub hz: u32,
     pub health: &'a dyn Fn(&model::Service, &model::Backend) -> State,
     pub standing: &'a dyn Fn(&model::Service, &model::Backend) -> Standing,
-    pub ways: &'a BTreeMap<IpAddr, Way>,
+    pub reach: &'a dyn Fn(IpAddr) -> Reach,
     /// Whether a service should keep the table of an earlier daemon while something about it is unknown.
     pub patient: &'a dyn Fn(&model::Service) -> bool,
 }
 
-/// A backend takes new flows while the operator wants it to, it is up, and the way to it is known. Until its first check
-/// has finished it takes none, but keeps those it has: they were given to it by an earlier daemon, which knew.
+/// A backend takes new flows while the operator wants it to, it is up, and there is a way to it. Until its first check
+/// has finished it takes none, but keeps those it has: they were given to it by an earlier daemon, which knew. It keeps them
+/// without a way too: that is no news of the backend, and it may be back before they notice.
 #[must_use]
 pub fn desired(config: &Config, known: &Known<'_>) -> Desired {
     let of_family = |configured, family| service(config, configured, family, known);
@@ -185,7 +211,7 @@ fn service(
     let unknown = |backend: &&model::Backend| {
         (known.standing)(configured, backend) == Standing::Active
             && ((known.health)(configured, backend) == State::Checking
-                || !known.ways.contains_key(&backend.address))
+                || (known.reach)(backend.address) == Reach::Unknown)
     };
     let sources = sources::of(configured, family);
     let record = record::record(config, configured, family, !sources.is_empty(), known.hz);
@@ -222,8 +248,8 @@ fn quic(backends: &[&model::Backend]) -> BTreeMap<[u8; 8], SocketAddr> {
 fn backend(service: &model::Service, backend: &model::Backend, family: Family, known: &Known<'_>) -> Backend {
     let health = (known.health)(service, backend);
     let standing = (known.standing)(service, backend);
-    let takes_flows =
-        standing == Standing::Active && health == State::Up && known.ways.contains_key(&backend.address);
+    let reachable = (known.reach)(backend.address).takes_flows(service.check.is_some());
+    let takes_flows = standing == Standing::Active && health == State::Up && reachable;
     let (high, low) = backend.limit.map_or((0, 0), |limit| (limit.high, limit.low));
     Backend {
         address: backend.socket(),

@@ -17,25 +17,19 @@ fn config(keys: &str) -> Config {
     parse(&text, "a.yaml", &host).unwrap()
 }
 
-fn ways(config: &Config) -> BTreeMap<IpAddr, Way> {
-    let way = Way { next_hop: NextHop::default(), mtu: 1500, source: IpAddr::from([10, 0, 0, 1]) };
-    config.services.iter().flat_map(|s| &s.backends).map(|backend| (backend.address, way)).collect()
-}
-
 struct World {
     config: Config,
     health: State,
     standing: Standing,
-    ways: BTreeMap<IpAddr, Way>,
+    reach: Reach,
     patient: bool,
     hz: u32,
 }
 
 impl World {
     fn new(keys: &str) -> Self {
-        let config = config(keys);
-        let ways = ways(&config);
-        Self { config, health: State::Up, standing: Standing::Active, ways, patient: false, hz: 250 }
+        let (config, reach) = (config(keys), Reach::Open);
+        Self { config, health: State::Up, standing: Standing::Active, reach, patient: false, hz: 250 }
     }
 
     fn desired(&self) -> Desired {
@@ -43,7 +37,7 @@ impl World {
             hz: self.hz,
             health: &|_, _| self.health,
             standing: &|_, _| self.standing,
-            ways: &self.ways,
+            reach: &|_| self.reach,
             patient: &|_| self.patient,
         };
         desired(&self.config, &known)
@@ -119,9 +113,25 @@ fn health_and_the_operator_decide_together() {
         let backend = &world.v4().backends[0];
         assert_eq!((backend.weight, backend.serving), (weight, serving), "{health:?} {standing:?}");
     }
-    (world.health, world.standing) = (State::Up, Standing::Active);
-    world.ways.clear();
-    assert_eq!(world.v4().backends[0].weight, 0, "nobody knows the way to it");
+}
+
+#[test]
+fn without_a_way_a_backend_takes_no_new_flow_and_keeps_those_it_has() {
+    for (keys, reach, weight) in [
+        ("", Reach::Open, 1),
+        ("", Reach::Unknown, 0),
+        ("", Reach::Lost, 0),
+        ("", Reach::Silent, 0),
+        ("    check: tcp\n", Reach::Lost, 0),
+        ("    check: tcp\n", Reach::Unknown, 0),
+        // What the check says of it is newer.
+        ("    check: tcp\n", Reach::Silent, 1),
+    ] {
+        let mut world = with(keys);
+        world.reach = reach;
+        let backend = &world.v4().backends[0];
+        assert_eq!((backend.weight, backend.serving), (weight, true), "{keys:?} {reach:?}");
+    }
 }
 
 #[test]
@@ -133,6 +143,11 @@ fn an_earlier_table_is_kept_only_while_something_about_an_active_backend_is_unkn
     assert!(world.v4().keep_table);
     world.standing = Standing::Draining;
     assert!(!world.v4().keep_table, "its health would change nothing");
+    (world.health, world.standing) = (State::Up, Standing::Active);
+    for (reach, kept) in [(Reach::Unknown, true), (Reach::Lost, false), (Reach::Silent, false)] {
+        world.reach = reach;
+        assert_eq!(world.v4().keep_table, kept, "{reach:?}");
+    }
 }
 
 #[test]

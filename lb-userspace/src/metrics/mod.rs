@@ -120,12 +120,16 @@ fn services(page: &mut Page, services: &[Service]) {
     counter("evenkeel_service_reply_bytes_total", "Bytes to clients, forwarded.", |s| s.traffic.reply_bytes);
     counter("evenkeel_service_new_flows_total", "Flows started.", |s| s.traffic.new_flows);
 
-    let mut active =
-        page.gauge("evenkeel_service_active_flows", "Flows that their client has not ended.", ["service"]);
-    for service in services {
-        active.add([&service.name], count(service.active_flows));
-    }
-    drop(active);
+    let mut gauge = |name, help, value: fn(&Service) -> u64| {
+        let mut family = page.gauge(name, help, ["service"]);
+        for service in services {
+            family.add([&service.name], count(value(service)));
+        }
+    };
+    gauge("evenkeel_service_active_flows", "Flows that neither end has begun to close.", |s| s.active_flows);
+    gauge("evenkeel_service_inactive_flows", "Flows that have begun to end, still remembered.", |s| {
+        s.inactive_flows
+    });
     let mut serving =
         page.gauge("evenkeel_service_backends_serving", "Backends that get new flows now.", ["service"]);
     // A removed service is meant to have none.
@@ -155,9 +159,16 @@ fn backends(page: &mut Page, services: &[Service]) {
             }
         }
     };
-    gauge("evenkeel_backend_active_flows", "Flows of the backend that their client has not ended.", |b| {
-        Some(count(b.active_flows))
-    });
+    gauge(
+        "evenkeel_backend_active_flows",
+        "Flows of the backend that neither end has begun to close.",
+        |b| Some(count(b.active_flows)),
+    );
+    gauge(
+        "evenkeel_backend_inactive_flows",
+        "Flows of the backend that have begun to end, still remembered.",
+        |b| Some(count(b.inactive_flows)),
+    );
     gauge("evenkeel_backend_up", "1 if the backend is up, 0 if it is down or not checked yet.", |b| {
         let taken_out = matches!(b.state, BackendState::Draining | BackendState::Disabled);
         (!taken_out).then(|| flag(b.state == BackendState::Up))

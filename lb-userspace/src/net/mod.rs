@@ -2,6 +2,7 @@
 
 pub mod address;
 pub mod announce;
+pub mod known_ways;
 pub mod link;
 pub mod links;
 pub mod next_hop;

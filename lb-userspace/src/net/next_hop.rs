@@ -56,7 +56,7 @@ pub async fn resolve(netlink: &Handle, destinations: &BTreeSet<IpAddr>) -> Resul
                 }
                 way
             }
-            Err(reason) => Err(Unresolved::NoRoute(reason)),
+            Err(reason) => Err(reason),
         };
         ways.insert(*destination, way);
     }
@@ -88,17 +88,17 @@ async fn neighbours(netlink: &Handle) -> Result<Neighbours, ReadError> {
 }
 
 /// As the kernel would send a packet of its own; where a route has several next hops, by the one that it chooses.
-async fn route(netlink: &Handle, destination: IpAddr) -> Result<Route, String> {
+async fn route(netlink: &Handle, destination: IpAddr) -> Result<Route, Unresolved> {
     let length = if destination.is_ipv4() { 32 } else { 128 };
     let request = RouteMessageBuilder::<IpAddr>::new()
         .destination_prefix(destination, length)
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| Unresolved::Unread(error.to_string()))?;
     let mut replies = pin!(netlink.route().get(request.build()).execute());
     match replies.next().await {
         Some(Ok(reply)) => Ok(way::parse_route(&reply, destination)),
         Some(Err(rtnetlink::Error::NetlinkError(error))) => Err(way::refusal(-error.raw_code())),
-        Some(Err(error)) => Err(error.to_string()),
-        None => Err("the kernel does not answer".to_owned()),
+        Some(Err(error)) => Err(Unresolved::Unread(error.to_string())),
+        None => Err(Unresolved::Unread("no answer".to_owned())),
     }
 }
 

@@ -17,15 +17,19 @@ use thiserror::Error;
 use super::links::Links;
 use crate::desired::Way;
 
-/// Why there is no way to an address yet.
+/// Why there is no way to an address.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum Unresolved {
     #[error("no route: {0}")]
     NoRoute(String),
+    #[error("the kernel does not say by which route: {0}")]
+    Unread(String),
     #[error("it is this node's own address; a backend must be another host")]
     Local,
     #[error("its interface, number {index}, is gone")]
     NoInterface { index: u32 },
+    #[error("its interface {interface} is gone")]
+    Gone { interface: String },
     #[error("its interface {interface} is no Ethernet")]
     NotEthernet { interface: String },
     #[error("its interface {interface} is down, or has no carrier")]
@@ -33,11 +37,43 @@ pub enum Unresolved {
     #[error("frames of its interface {interface} would carry more than two VLAN tags")]
     TooManyTags { interface: String },
     #[error("{via} does not answer {}", if via.is_ipv4() { "ARP" } else { "ND" })]
-    NoNeighbour { via: IpAddr },
+    NoNeighbour {
+        via: IpAddr,
+        /// The kernel has asked for it in vain; otherwise it is asking, or will be.
+        failed: bool,
+    },
     #[error(
         "this node has no address to send from, other than a link-local one: add one, or `src` to the route"
     )]
     NoSource,
+}
+
+/// What it means for a way that was known that there is none now. The greater one is the more certain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Loss {
+    /// The next hop does not answer the kernel.
+    Silent,
+    /// Nothing can be sent there.
+    Certain,
+}
+
+impl Unresolved {
+    /// `None`: the way may be what it was.
+    #[must_use]
+    pub const fn loss(&self) -> Option<Loss> {
+        match self {
+            Self::NoRoute(_)
+            | Self::Local
+            | Self::NoInterface { .. }
+            | Self::Gone { .. }
+            | Self::NotEthernet { .. }
+            | Self::Down { .. }
+            | Self::TooManyTags { .. } => Some(Loss::Certain),
+            Self::NoNeighbour { failed: true, .. } => Some(Loss::Silent),
+            // What it goes by is there; only tunnels have the source of the way in their packets.
+            Self::NoNeighbour { failed: false, .. } | Self::NoSource | Self::Unread(_) => None,
+        }
+    }
 }
 
 /// What the kernel says of the route to one address.
@@ -63,10 +99,14 @@ impl Route {
 pub(super) type NeighbourKey = (u32, IpAddr);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Neighbour {
-    pub(super) mac: [u8; 6],
-    /// It may have another MAC address by now. Packets that XDP sends don't make the kernel check, as its own would.
-    pub(super) stale: bool,
+pub(super) enum Neighbour {
+    Known {
+        mac: [u8; 6],
+        /// It may have another MAC address by now. Packets that XDP sends don't make the kernel check, as its own would.
+        stale: bool,
+    },
+    /// It did not answer.
+    Failed,
 }
 
 pub(super) type Neighbours = BTreeMap<NeighbourKey, Neighbour>;
@@ -79,16 +119,15 @@ pub(super) fn way(route: &Route, links: &Links, neighbours: &Neighbours) -> Resu
         kind => return Err(Unresolved::NoRoute(format!("the kernel's is of type {kind:?}"))),
     }
     let exit = links.exit(route.interface)?;
-    let neighbour = neighbours.get(&route.neighbour()).ok_or(Unresolved::NoNeighbour { via: route.via })?;
+    let destination = match neighbours.get(&route.neighbour()) {
+        Some(Neighbour::Known { mac, .. }) => *mac,
+        Some(Neighbour::Failed) => return Err(Unresolved::NoNeighbour { via: route.via, failed: true }),
+        None => return Err(Unresolved::NoNeighbour { via: route.via, failed: false }),
+    };
     let source = route.source.filter(|source| !is_link_local(*source)).ok_or(Unresolved::NoSource)?;
     let mtu = route.mtu.map_or(exit.mtu, |mtu| mtu.min(exit.mtu));
     Ok(Way {
-        next_hop: NextHop {
-            destination: neighbour.mac,
-            source: exit.source,
-            ifindex: exit.ifindex,
-            tags: exit.tags,
-        },
+        next_hop: NextHop { destination, source: exit.source, ifindex: exit.ifindex, tags: exit.tags },
         mtu: u16::try_from(mtu).unwrap_or(u16::MAX),
         source,
     })
@@ -97,7 +136,7 @@ pub(super) fn way(route: &Route, links: &Links, neighbours: &Neighbours) -> Resu
 /// Whether the kernel is to be asked to look for the neighbour.
 pub(super) fn is_doubtful(way: &Result<Way, Unresolved>, neighbour: Option<&Neighbour>) -> bool {
     match way {
-        Ok(_) => neighbour.is_some_and(|neighbour| neighbour.stale),
+        Ok(_) => matches!(neighbour, Some(Neighbour::Known { stale: true, .. })),
         Err(error) => matches!(error, Unresolved::NoNeighbour { .. }),
     }
 }
@@ -107,17 +146,19 @@ fn is_link_local(address: IpAddr) -> bool {
     matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
 }
 
-/// A neighbour from what the kernel says of it; `None` while it has no MAC address.
+/// A neighbour from what the kernel says of it; `None` while it has no MAC address and may still get one.
 pub(super) fn parse_neighbour(message: &NeighbourMessage) -> Option<(NeighbourKey, Neighbour)> {
-    if matches!(message.header.state, NeighbourState::Incomplete | NeighbourState::Failed) {
-        return None;
+    match message.header.state {
+        NeighbourState::Incomplete => return None,
+        NeighbourState::Failed => return Some((neighbour_key(message)?, Neighbour::Failed)),
+        _ => {}
     }
     let mac = message.attributes.iter().find_map(|attribute| match attribute {
         NeighbourAttribute::LinkLayerAddress(bytes) => bytes.as_slice().try_into().ok(),
         _ => None,
     });
     let stale = message.header.state == NeighbourState::Stale;
-    Some((neighbour_key(message)?, Neighbour { mac: mac?, stale }))
+    Some((neighbour_key(message)?, Neighbour::Known { mac: mac?, stale }))
 }
 
 /// `None` for an entry of a bridge, which has no address.
@@ -165,14 +206,16 @@ pub(super) const fn address(address: &RouteAddress) -> Option<IpAddr> {
 
 /// What the kernel's refusal to name a route means: `fib_props` in net/ipv4/fib_semantics.c, `ip6_rt_type_to_error` in
 /// net/ipv6/route.c.
-pub(super) fn refusal(errno: i32) -> String {
-    match errno {
-        libc::ENETUNREACH => "the routing table has none".to_owned(),
-        libc::EHOSTUNREACH => "the routing table says unreachable".to_owned(),
-        libc::EACCES => "the routing table says prohibit".to_owned(),
-        libc::EINVAL => "the routing table says blackhole, or no host can have this address".to_owned(),
-        errno => std::io::Error::from_raw_os_error(errno).to_string(),
-    }
+pub(super) fn refusal(errno: i32) -> Unresolved {
+    let text = match errno {
+        libc::ENETUNREACH => "the routing table has none",
+        libc::EHOSTUNREACH => "the routing table says unreachable",
+        libc::EACCES => "the routing table says prohibit",
+        libc::EINVAL => "the routing table says blackhole, or no host can have this address",
+        // It lacks memory, for example: that says nothing of the route.
+        errno => return Unresolved::Unread(std::io::Error::from_raw_os_error(errno).to_string()),
+    };
+    Unresolved::NoRoute(text.to_owned())
 }
 
 #[cfg(test)]
@@ -208,7 +251,7 @@ mod tests {
     /// asked for.
     fn chosen(route: Route, stale: bool) -> (Result<Told, String>, bool) {
         let vias = ["10.0.0.1", "2001:db8::1", "fe80::1"];
-        let known = vias.map(|via| ((2, ip(via)), Neighbour { mac: PEER, stale }));
+        let known = vias.map(|via| ((2, ip(via)), Neighbour::Known { mac: PEER, stale }));
         let neighbours = Neighbours::from(known);
         let way = way(&route, &links(), &neighbours);
         let asked = is_doubtful(&way, neighbours.get(&route.neighbour()));
@@ -307,11 +350,16 @@ mod tests {
             message
         };
         let read = |state, mac| parse_neighbour(&message(state, mac)).map(|(_, neighbour)| neighbour);
-        let known = |stale| Some(Neighbour { mac: PEER, stale });
+        let known = |stale| Some(Neighbour::Known { mac: PEER, stale });
         assert_eq!(read(NeighbourState::Reachable, Some(&PEER)), known(false));
         assert_eq!(read(NeighbourState::Permanent, Some(&PEER)), known(false));
         assert_eq!(read(NeighbourState::Stale, Some(&PEER)), known(true));
-        assert_eq!(read(NeighbourState::Failed, Some(&PEER)), None);
+        for state in [NeighbourState::Delay, NeighbourState::Probe] {
+            assert_eq!(read(state, Some(&PEER)), known(false), "it is being asked at the address it had");
+        }
+        assert_eq!(read(NeighbourState::Incomplete, None), None);
+        assert_eq!(read(NeighbourState::Failed, Some(&PEER)), Some(Neighbour::Failed));
+        assert_eq!(read(NeighbourState::Failed, None), Some(Neighbour::Failed));
         assert_eq!(read(NeighbourState::Reachable, None), None);
         assert_eq!(read(NeighbourState::Noarp, Some(&[1, 2, 3, 4])), None);
     }

@@ -18,3 +18,4 @@ mod support;
 mod testbed;
 mod tunnel;
 mod unit;
+mod ways;

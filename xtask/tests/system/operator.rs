@@ -1,35 +1,23 @@
 //! Backends that an operator takes out and back in, and backends that vanish, as clients and the command line see it.
 
-use std::net::SocketAddr;
 use std::process::Output;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use xtask::status::{Backend, BackendState};
+use xtask::status::{Backend, BackendState, Service};
 use xtask::testbed::clients::{Client as _, HttpClient};
 use xtask::testbed::dual_stack::{Arms, CHECK, DualStack, HTTP, Method, service};
-use xtask::testbed::{Host, Node, TestBed, wait_for};
+use xtask::testbed::{Node, TestBed, wait_for};
 
 use crate::support::{
-    A_WHILE, assert_spread_over, connect, dual_stack, fetch, kept_connections, new_connections,
+    A_WHILE, assert_spread_over, connect, connect_to, dual_stack, fetch, kept_connections, new_connections,
 };
 
 /// Two servers behind a service `web`.
 fn web(method: Method) -> Result<DualStack> {
     let services = service("web", method, HTTP, 2, CHECK)?;
     DualStack::build_with(TestBed::for_test()?, Arms::Two, 2, &services)
-}
-
-/// Opens connections until one is to this server.
-fn connect_to(client: &Host, service: SocketAddr, server: &str) -> Result<HttpClient> {
-    for _ in 0..100 {
-        let (connection, answered) = connect(client, service)?;
-        if answered == server {
-            return Ok(connection);
-        }
-    }
-    Err(anyhow!("none of 100 connections is to {server}"))
 }
 
 /// Asks once more on a connection, which must fail by a reset, and at once.
@@ -154,7 +142,12 @@ fn the_status_shows_flows_while_they_last() -> Result<()> {
         let table = if service.is_ipv4() { status.flows.ipv4 } else { status.flows.ipv6 };
         ensure!(table.entries >= 8, "a flow has two halves: {:?}", status.flows);
         drop(load.stop()?);
-        bed.node.wait_until("no active flow", |status| status.services[0].active_flows == 0)?;
+        // Closed connections are remembered for a while: `time_wait`.
+        let status = bed.node.wait_until("no active flow", |status| status.services[0].active_flows == 0)?;
+        let ended = |service: &Service| service.inactive_flows;
+        ensure!(ended(&status.services[0]) >= 4, "ended flows are not counted: {:?}", status.services[0]);
+        let sum: u64 = status.services[0].backends.iter().map(|backend| backend.inactive_flows).sum();
+        ensure!(ended(&status.services[0]) == sum, "{:?}", status.services[0]);
     }
     Ok(())
 }

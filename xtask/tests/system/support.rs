@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use xtask::testbed::clients::{Client as _, Connections, HttpClient, Load, Report, UdpClient};
 use xtask::testbed::data_centre::{DataCentre, Plan};
 use xtask::testbed::dual_stack::{Arms, DualStack};
@@ -36,6 +36,17 @@ pub(crate) fn connect(client: &Host, service: SocketAddr) -> Result<(HttpClient,
         let server = connection.ask()?;
         Ok((connection, server))
     })
+}
+
+/// Opens connections until one is to this server.
+pub(crate) fn connect_to(client: &Host, service: SocketAddr, server: &str) -> Result<HttpClient> {
+    for _ in 0..100 {
+        let (connection, answered) = connect(client, service)?;
+        if answered == server {
+            return Ok(connection);
+        }
+    }
+    bail!("none of 100 connections is to {server}")
 }
 
 /// Packets that a node has counted under a reason.

@@ -141,6 +141,7 @@ fn service(page: &mut String, service: &Service, now: f64) {
         "WEIGHT",
         "SHARE",
         "ACTIVE",
+        "INACTIVE",
         "NEW FLOWS",
         "PACKETS",
         "BYTES",
@@ -160,19 +161,20 @@ fn service(page: &mut String, service: &Service, now: f64) {
         String::new(),
         String::new(),
         count(service.active_flows),
+        count(service.inactive_flows),
         count(sum.new_flows),
         count(sum.packets),
         bytes(sum.bytes),
         count(sum.reply_packets),
         bytes(sum.reply_bytes),
     ]);
-    section(page, &title, table, &[3, 4, 5, 6, 7, 8, 9, 10]);
+    section(page, &title, table, &[3, 4, 5, 6, 7, 8, 9, 10, 11]);
     if !removed && !service.backends.iter().any(|backend| backend.share > 0.0) {
         line(page, format_args!("!! {}: NO BACKEND TAKES NEW FLOWS", service.name));
     }
 }
 
-fn backend_row(backend: &Backend, now: f64) -> [String; 13] {
+fn backend_row(backend: &Backend, now: f64) -> [String; 14] {
     let why = backend.check_seconds.map_or_else(
         || backend.reason.clone(),
         |seconds| format!("{} ({:.1} ms)", backend.reason, seconds * 1000.0),
@@ -184,6 +186,7 @@ fn backend_row(backend: &Backend, now: f64) -> [String; 13] {
         backend.weight.to_string(),
         percent(backend.share),
         count(backend.active_flows),
+        count(backend.inactive_flows),
         count(backend.traffic.new_flows),
         count(backend.traffic.packets),
         bytes(backend.traffic.bytes),

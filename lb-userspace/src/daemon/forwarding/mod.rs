@@ -19,10 +19,10 @@ use crate::dataplane::attach::Attached;
 use crate::dataplane::expiry::Timeouts;
 use crate::dataplane::maps::MapAccessError;
 use crate::dataplane::sweep::{Census, Handle};
-use crate::desired::{Desired, Family, Key, Way};
+use crate::desired::{Desired, Family, Key, Reach};
+use crate::net::known_ways::KnownWays;
 use crate::net::links::Links;
 use crate::net::next_hop::Found;
-use crate::net::way::Unresolved;
 use crate::reconcile::apply::{self, KnownTables};
 use crate::reconcile::plan::{self, Actual, Circumstances, Plan, PlanError, Step, TableCache};
 use crate::status::Traffic;
@@ -47,7 +47,7 @@ pub(super) struct Forwarding {
     pub(super) attached: BTreeMap<String, Result<Attached, String>>,
     pub(super) actual: Actual,
     pub(super) plan: Plan,
-    pub(super) unresolved: BTreeMap<IpAddr, Unresolved>,
+    pub(super) ways: KnownWays,
     pub(super) census: Census,
     pub(super) expired: u64,
     /// What backends that have left had counted, by number of their service.
@@ -56,7 +56,6 @@ pub(super) struct Forwarding {
     pub(super) names: BTreeMap<u32, Key>,
     pub(super) known: KnownTables,
     cache: TableCache,
-    ways: BTreeMap<IpAddr, Way>,
     /// Empty until they were read.
     links: Links,
     orders: Standing,
@@ -76,24 +75,19 @@ impl Forwarding {
             attached: BTreeMap::new(),
             actual: Actual::default(),
             plan: Plan::default(),
-            unresolved: BTreeMap::new(),
+            ways: KnownWays::default(),
             census: Census::default(),
             expired: 0,
             retired: BTreeMap::new(),
             names: BTreeMap::new(),
             known: KnownTables::default(),
             cache: TableCache::default(),
-            ways: BTreeMap::new(),
             links: Links::default(),
             leaving: Leaving::default(),
             placed: Placed::default(),
             turned: BTreeMap::new(),
             drains: BTreeMap::new(),
         }
-    }
-
-    pub(super) const fn ways(&self) -> &BTreeMap<IpAddr, Way> {
-        &self.ways
     }
 
     /// Brings the maps to what is desired.
@@ -127,7 +121,7 @@ impl Forwarding {
         self.take(plan, now)?;
         let wanted = desired.services.values().flat_map(|service| &service.backends);
         let wanted = self.with_draining(wanted.map(|backend| backend.address.ip()));
-        self.ways.retain(|destination, _| wanted.contains(destination));
+        self.ways.keep_only(&wanted);
         self.orders.give(&self.actual, &self.placed);
         Ok(())
     }
@@ -183,7 +177,7 @@ impl Forwarding {
         }
         let settled = |(_, at): &(&u32, &Instant)| now.duration_since(**at) >= SETTLING;
         Circumstances {
-            ways: self.ways.clone(),
+            ways: self.ways.all().clone(),
             unused: self.leaving.unused(),
             overdue: self.leaving.overdue(now),
             settled: self.turned.iter().filter(settled).map(|(number, _)| *number).collect(),
@@ -218,23 +212,29 @@ impl Forwarding {
         self.census = census;
     }
 
-    /// Whether a way changed. One that is lost is kept: health checks tell whether it still leads anywhere.
-    pub(super) fn handle_ways(&mut self, found: Found) -> bool {
+    /// Whether a way changed, was lost or is back.
+    pub(super) fn handle_ways(&mut self, found: Found, now: Instant) -> bool {
         if self.links != found.links {
             self.links = found.links;
             self.refresh_stations();
         }
-        let mut changed = false;
-        self.unresolved.clear();
-        for (destination, way) in found.ways {
-            match way {
-                Ok(way) => changed |= self.ways.insert(destination, way) != Some(way),
-                Err(reason) => {
-                    self.unresolved.insert(destination, reason);
+        let changes = self.ways.take(found.ways, &self.links, now);
+        for (destination, (before, after)) in &changes.reach {
+            match (after, self.ways.trouble(*destination)) {
+                (Reach::Open, _) if *before != Reach::Unknown => {
+                    tracing::info!(%destination, "there is a way to {destination} again");
                 }
+                (Reach::Lost, Some(trouble)) => {
+                    tracing::info!(%destination, "there is no way to {destination}: {}", trouble.reason);
+                }
+                (Reach::Silent, Some(trouble)) => {
+                    let reason = &trouble.reason;
+                    tracing::info!(%destination, "{reason}: backends without a check take no new flows");
+                }
+                (Reach::Open | Reach::Unknown, _) | (Reach::Lost | Reach::Silent, None) => {}
             }
         }
-        changed
+        !changes.is_empty()
     }
 
     /// Addresses of all backends, those that are draining included.

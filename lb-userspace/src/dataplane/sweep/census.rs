@@ -39,6 +39,20 @@ pub struct Filling {
 }
 
 impl Census {
+    /// Flows of a backend that have not ended.
+    #[must_use]
+    pub fn active(&self, backend: u32) -> u64 {
+        self.active.get(&backend).copied().unwrap_or(0)
+    }
+
+    /// Flows of a backend that have ended and are remembered.
+    #[must_use]
+    pub fn inactive(&self, backend: u32) -> u64 {
+        let all = self.all.get(&backend).copied().unwrap_or(0);
+        // A flow that ended while it was counted may be in one of them only.
+        all.saturating_sub(self.active(backend))
+    }
+
     /// Entries of both tables.
     #[must_use]
     pub const fn entries(&self) -> u64 {
@@ -110,5 +124,25 @@ impl Tally {
         census.active = counts(&self.active);
         let states = self.states.map(|count| u64::try_from(count).unwrap_or(0));
         census.states = State::ALL.into_iter().zip(states).collect();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flows_of_a_backend_are_active_until_one_end_closes_and_inactive_then() {
+        let mut tally = Tally::new();
+        for state in State::ALL {
+            tally.add(7, state);
+            tally.add(8, State::TimeWait);
+        }
+        tally.add(7, State::Established);
+        let mut census = Census::default();
+        tally.report(&mut census);
+        assert_eq!((census.active(7), census.inactive(7)), (3, State::ALL.len() as u64 - 2));
+        assert_eq!((census.active(8), census.inactive(8)), (0, State::ALL.len() as u64));
+        assert_eq!((census.active(9), census.inactive(9)), (0, 0));
     }
 }

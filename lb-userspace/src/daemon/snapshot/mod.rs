@@ -1,5 +1,7 @@
 //! The status: everything the daemon knows, as one value.
 
+mod condition;
+
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
@@ -8,16 +10,14 @@ use lb_common::backend::{RESOLVED, SERVING};
 use lb_common::flow::WAYS;
 
 use super::Daemon;
-use super::checks::Checks;
 use super::forwarding::{Forwarding, traffic};
-use crate::admin::{Standing, View, written};
-use crate::cli::units::duration;
-use crate::config::model::{Admin, Backend, Protocol, Service};
+use crate::admin::written;
+use crate::config::model::{Backend, Protocol, Service};
 use crate::dataplane::Sizes;
 use crate::dataplane::maps::MapAccessError;
 use crate::desired::{Family, Key};
-use crate::health::{Machine, State};
 use crate::status::{self, BackendState, FlowTable, Flows, ReasonCount, Status, Traffic};
+use condition::Condition;
 
 impl Daemon {
     /// # Errors
@@ -67,6 +67,7 @@ impl Daemon {
             scheduler: service.scheduler.as_str().to_owned(),
             traffic: self.sum(&numbers, &backends),
             active_flows: backends.iter().map(|backend| backend.active_flows).sum(),
+            inactive_flows: backends.iter().map(|backend| backend.inactive_flows).sum(),
             backends,
         })
     }
@@ -75,16 +76,21 @@ impl Daemon {
         let forwarding = &self.forwarding;
         let number = |family| forwarding.number(&service.name, family, backend.socket());
         let numbers: Vec<u32> = Family::ALL.into_iter().filter_map(number).collect();
-        let health = Health::of(&self.checks, service, backend, unix(self.started_at));
-        let Health { state, since, reason, check_seconds } = match self.admin.view(service, backend) {
-            Some(view) => health.overruled(&view),
-            None => health,
+        let condition = Condition::of(&self.checks, service, backend, unix(self.started_at));
+        let reach = forwarding.ways.reach(backend.address);
+        let condition = match reach.takes_flows(service.check.is_some()) {
+            true => condition,
+            false => condition.out_of_reach(forwarding.ways.trouble(backend.address)),
+        };
+        let Condition { state, since, reason, check_seconds } = match self.admin.view(service, backend) {
+            Some(view) => condition.overruled(&view),
+            None => condition,
         };
         let mut traffic = Traffic::default();
         for number in &numbers {
             add(&mut traffic, forwarding.traffic(*number)?);
         }
-        let active = |number: &u32| forwarding.census.active.get(number);
+        let census = &forwarding.census;
         Ok(status::Backend {
             address: written(backend.socket()),
             weight: backend.weight,
@@ -94,7 +100,8 @@ impl Daemon {
             check_seconds,
             share: numbers.iter().map(|number| self.share(*number)).fold(0.0, f64::max),
             traffic,
-            active_flows: numbers.iter().filter_map(active).sum(),
+            active_flows: numbers.iter().map(|number| census.active(*number)).sum(),
+            inactive_flows: numbers.iter().map(|number| census.inactive(*number)).sum(),
             next_hop: next_hop(forwarding, numbers.first().copied(), backend.address),
         })
     }
@@ -131,6 +138,7 @@ impl Daemon {
                 scheduler: String::new(),
                 traffic: self.sum(&[number], &backends),
                 active_flows: backends.iter().map(|backend| backend.active_flows).sum(),
+                inactive_flows: backends.iter().map(|backend| backend.inactive_flows).sum(),
                 backends,
             });
         }
@@ -180,7 +188,8 @@ impl Daemon {
                     check_seconds: None,
                     share: 0.0,
                     traffic: forwarding.traffic(number)?,
-                    active_flows: forwarding.census.active.get(&number).copied().unwrap_or(0),
+                    active_flows: forwarding.census.active(number),
+                    inactive_flows: forwarding.census.inactive(number),
                     next_hop: next_hop(forwarding, Some(number), address.ip()),
                 })
             })
@@ -200,61 +209,8 @@ fn flows(forwarding: &Forwarding) -> Flows {
     }
 }
 
-struct Health {
-    state: BackendState,
-    since: f64,
-    reason: String,
-    check_seconds: Option<f64>,
-}
-
-impl Health {
-    fn of(checks: &Checks, service: &Service, backend: &Backend, started: f64) -> Self {
-        let Some(machine) = checks.machine(service, backend) else {
-            let reason = "no check configured".to_owned();
-            return Self { state: BackendState::Up, since: started, reason, check_seconds: None };
-        };
-        Self {
-            state: match machine.state() {
-                State::Checking => BackendState::Checking,
-                State::Up => BackendState::Up,
-                State::Down => BackendState::Down,
-            },
-            since: ago(machine.since()),
-            reason: machine.reason(),
-            check_seconds: Machine::check_duration(machine).map(|took| took.as_secs_f64()),
-        }
-    }
-
-    /// What the operator wants counts; what the check says is told too.
-    fn overruled(self, view: &View) -> Self {
-        Self {
-            state: match view.standing {
-                Standing::Active => self.state,
-                Standing::Draining => BackendState::Draining,
-                Standing::Out => BackendState::Disabled,
-            },
-            since: unix(view.since),
-            reason: format!("{}; {}", words(view), self.reason),
-            check_seconds: self.check_seconds,
-        }
-    }
-}
-
-fn words(view: &View) -> String {
-    let state = match (view.state, view.standing) {
-        (Admin::Drain, Standing::Out) => "its time to drain is over",
-        (Admin::Drain, _) => "drained",
-        (Admin::Disabled | Admin::Active, _) => "disabled",
-    };
-    let who = if view.by_command { "by command" } else { "by the configuration" };
-    match view.left {
-        Some(left) => format!("{state} {who}, {} left", duration(left.as_secs_f64())),
-        None => format!("{state} {who}"),
-    }
-}
-
 fn next_hop(forwarding: &Forwarding, number: Option<u32>, address: IpAddr) -> String {
-    let trouble = forwarding.unresolved.get(&address);
+    let trouble = forwarding.ways.trouble(address).map(|trouble| &trouble.reason);
     match number.and_then(|number| forwarding.actual.backends.get(&number)) {
         Some(record) if record.flags & RESOLVED != 0 => {
             let mac = record.next_hop.destination.map(|byte| format!("{byte:02x}")).join(":");
