@@ -20,7 +20,7 @@ const BPF_LINKER_VERSION: &str = "0.13.0";
 const BPF_FOLDER: &str = "/sys/fs/bpf";
 
 /// Programs and the packages they come in. The `-core` packages of MariaDB start no service.
-const PROGRAMS: [(&str, &str); 12] = [
+const PROGRAMS: [(&str, &str); 13] = [
     ("ip", "iproute2"),
     ("nsenter", "util-linux"),
     ("setpriv", "util-linux"),
@@ -29,6 +29,7 @@ const PROGRAMS: [(&str, &str); 12] = [
     ("curl", "curl"),
     ("ping", "iputils-ping"),
     ("tcpdump", "tcpdump"),
+    ("tshark", "tshark"),
     ("nginx", "nginx-light"),
     ("mariadbd", "mariadb-server-core"),
     ("mariadb", "mariadb-client-core"),

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
@@ -13,7 +13,8 @@ use super::log::log;
 use super::machine::{self, Action, Heard, Interface, Machine, Peer};
 use super::report::Report;
 use super::socket::AdvertSocket;
-use super::wire::{self, Advert, Checksum, Expected};
+use super::wire::auth::{Receiver, Signer};
+use super::wire::{self, Addresses, Advert, Checksum, Discard, Expected, Family, Received};
 use crate::config::model::{self, Priority};
 use crate::status::InstanceState;
 
@@ -37,6 +38,8 @@ pub(super) struct Driver {
     primary: Option<Ipv4Addr>,
     /// As the other nodes compute it: keepalived up to 2.3 and FRR take no other form than theirs.
     checksum: Checksum,
+    signer: Signer,
+    receiver: Receiver,
     logged_checksum: bool,
     /// The other node's interval that was last logged as different from ours.
     logged_interval: Option<Duration>,
@@ -72,6 +75,8 @@ impl Driver {
             socket: None,
             primary: None,
             checksum: Checksum::default(),
+            signer: Signer::new(None),
+            receiver: Receiver::new(None),
             logged_checksum: false,
             logged_interval: None,
             send_failing: false,
@@ -174,17 +179,16 @@ impl Driver {
 
     fn send(&mut self, priority: u8) {
         let (Some((_, socket)), Some(source)) = (&self.socket, self.primary) else { return };
-        let addresses = self.config.addresses.iter().filter_map(|prefix| match prefix.prefix.address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        });
         let advert = Advert {
             vrid: self.config.vrid,
             priority,
             interval: self.config.advertise,
-            addresses: addresses.collect(),
+            addresses: Addresses::V4(self.config.ipv4().collect()),
         };
-        match socket.send(&advert.emit(source, self.checksum)) {
+        let (version, group) = (model::Version::V3, Family::V4.group());
+        let message =
+            advert.message(version, source.into(), group, self.checksum, &mut self.signer, wall_clock());
+        match socket.send(&wire::packet(source, wire::GROUP, &message)) {
             Ok(()) => {
                 self.report.sent();
                 self.send_failing = false;
@@ -211,20 +215,34 @@ impl Driver {
     }
 
     fn handle_packet(&mut self, packet: &[u8]) {
-        let expected = Expected { vrid: self.config.vrid, own: self.primary };
-        let received = match wire::parse_packet(packet, expected) {
+        let Received { advert, source, checksum, .. } = match self.decode(packet) {
             Ok(received) => received,
             Err(reason) => {
                 self.report.discarded(reason);
                 return;
             }
         };
-        let from = Peer { address: received.source, priority: received.advert.priority };
-        self.report.received(from, received.checksum == Checksum::PseudoHeader);
-        self.adopt_checksum(received.checksum, from);
-        self.compare_interval(received.advert.interval, from);
-        let heard = Heard { from, interval: received.advert.interval };
+        let IpAddr::V4(address) = source else { return };
+        let from = Peer { address, priority: advert.priority };
+        let checksum = checksum.unwrap_or_default();
+        self.report.received(from, checksum == Checksum::PseudoHeader);
+        self.adopt_checksum(checksum, from);
+        self.compare_interval(advert.interval, from);
+        let heard = Heard { from, interval: advert.interval };
         self.machine.handle_event(machine::Event::Advert(heard), Instant::now());
+    }
+
+    fn decode(&mut self, packet: &[u8]) -> Result<Received, Discard> {
+        let expected = Expected {
+            vrid: self.config.vrid,
+            version: model::Version::V3,
+            family: Family::V4,
+            own: self.primary.map(IpAddr::V4),
+            unicast: None,
+            interval: self.config.advertise,
+        };
+        let (meta, payload) = wire::split(packet)?;
+        wire::decode(payload, meta, &expected, &mut self.receiver, wall_clock())
     }
 
     fn adopt_checksum(&mut self, checksum: Checksum, from: Peer) {
@@ -292,6 +310,11 @@ async fn readable(socket: Option<&(u32, AdvertSocket)>) {
         Some((_, socket)) => socket.readable().await,
         None => std::future::pending().await,
     }
+}
+
+/// Since 1970; of a clock before that, nothing.
+fn wall_clock() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn machine_config(config: &model::Instance) -> machine::Config {

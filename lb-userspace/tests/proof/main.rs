@@ -6,6 +6,7 @@
 mod flood;
 mod frames;
 mod fuzz;
+mod fuzz_vrrp;
 mod memory;
 mod model;
 mod ports;

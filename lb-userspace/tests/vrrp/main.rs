@@ -5,15 +5,17 @@
 mod lab;
 mod next_hop;
 mod path_mtu;
+mod tshark;
 mod ways;
 
 use std::io::Read;
 use std::net::{IpAddr, Ipv4Addr, SocketAddrV4};
 use std::time::Duration;
 
-use evenkeel::config::model::{Instance, Prefix, Vrid};
+use evenkeel::config::model::{Instance, Prefix, Version, Vrid};
 use evenkeel::status::InstanceState::{Backup, Fault, Master};
-use evenkeel::vrrp::wire::{self, Advert, Checksum};
+use evenkeel::vrrp::wire::auth::Signer;
+use evenkeel::vrrp::wire::{self, Addresses, Advert, Checksum, Family};
 use evenkeel::vrrp::{guard, spawn};
 use nix::sys::signal::Signal;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -258,9 +260,7 @@ fn malformed_and_foreign_packets_change_nothing_and_are_counted_by_reason() {
     let lab = Lab::new(2);
     let mut node = lab.hosts[0].start(instance(100));
     node.wait_for(Master);
-    let good =
-        Advert { vrid: Vrid::new(51).unwrap(), priority: 255, interval: INTERVAL, addresses: vec![VIRTUAL] }
-            .emit(lab.hosts[1].address, Checksum::Message);
+    let good = claim(51, lab.hosts[1].address);
     let changed = |at: usize, value: u8| {
         let mut packet = good.clone();
         packet[at] = value;
@@ -308,8 +308,11 @@ fn a_flood_of_foreign_packets_moves_nobody() {
 /// An advertisement that every node of its virtual router would obey.
 fn claim(vrid: u8, source: Ipv4Addr) -> Vec<u8> {
     let vrid = Vrid::new(vrid).unwrap();
-    let advert = Advert { vrid, priority: 255, interval: INTERVAL, addresses: vec![VIRTUAL] };
-    advert.emit(source, Checksum::Message)
+    let addresses = Addresses::V4(vec![VIRTUAL]);
+    let advert = Advert { vrid, priority: 255, interval: INTERVAL, addresses };
+    let (group, form, mut signer) = (Family::V4.group(), Checksum::Message, Signer::new(None));
+    let message = advert.message(Version::V3, source.into(), group, form, &mut signer, Duration::ZERO);
+    wire::packet(source, wire::GROUP, &message)
 }
 
 fn raw_socket() -> Socket {
