@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! file ──load──► text ──yaml──► positioned tree ──parse──► model::Config
-//!                                   Host ─────────┘  └───► Mistakes, all at once
+//!                      Host, files of keys ───────┘  └───► Mistakes, all at once
 //! ```
 //!
-//! Everything but [`load`], [`load_text`] and [`Host::read`] is a plain function of its arguments.
+//! What reads files is in `source` and [`Host::read`]; everything else is a plain function of its arguments.
 
 mod host;
 mod mistakes;
@@ -19,5 +19,5 @@ mod tests;
 
 pub use host::Host;
 pub use mistakes::{Mistake, Mistakes};
-pub use parse::{parse, parse_duration};
-pub use source::{load, load_text};
+pub use parse::parse_duration;
+pub use source::{load, load_text, parse};

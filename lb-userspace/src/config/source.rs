@@ -1,15 +1,20 @@
 //! File → text.
 
-use std::fs::OpenOptions;
+use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use super::model::Config;
-use super::{Host, Mistake, Mistakes, parse};
+use super::{Host, Mistake, Mistakes};
 
 /// Larger than any configuration the data plane has room for.
 const MAX_BYTES: u64 = 1 << 20;
+/// Room for 255 keys of 64 bytes and a page of comments.
+const MAX_SECRET_BYTES: u64 = 1 << 16;
+
+/// How the parser gets the text of a file of keys.
+pub(super) type ReadSecret<'a> = &'a dyn Fn(&Path) -> Result<String, SecretError>;
 
 /// Reads and checks a configuration file.
 ///
@@ -17,6 +22,14 @@ const MAX_BYTES: u64 = 1 << 20;
 /// Everything that is wrong with it. A file that cannot be read is one mistake, at its first line.
 pub fn load(path: &Path, host: &Host) -> Result<Config, Mistakes> {
     parse(&load_text(path)?, &path.display().to_string(), host)
+}
+
+/// Checks the text of a configuration, and reads the files of keys that it names; `file` names it in messages.
+///
+/// # Errors
+/// Everything that is wrong with it.
+pub fn parse(text: &str, file: &str, host: &Host) -> Result<Config, Mistakes> {
+    super::parse::parse(text, file, host, &read_secret)
 }
 
 /// Reads a configuration file without checking what it says.
@@ -66,9 +79,60 @@ impl From<io::Error> for ReadError {
     }
 }
 
+/// Why a file of keys is not used.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum SecretError {
+    #[error("there is no such file; write one with a line `ID KEY`, and `chmod 600` it")]
+    Missing,
+    #[error("this user may not read the file; run as root, or let the file belong to the user it is read by")]
+    Forbidden,
+    #[error(
+        "others than its owner may read or write the file (mode {0:03o}); `chmod 600` it, and write new keys"
+    )]
+    Exposed(u32),
+    #[error("this is not a regular file; name a file with keys in it")]
+    NotRegular,
+    #[error("the file is larger than {} bytes; leave nothing but keys in it", MAX_SECRET_BYTES)]
+    TooLarge,
+    #[error("the file cannot be read: {0}; name a file that can, or mend its file system")]
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for SecretError {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::NotFound => Self::Missing,
+            io::ErrorKind::PermissionDenied => Self::Forbidden,
+            _ => Self::Io(error),
+        }
+    }
+}
+
+/// What is not UTF-8 is replaced, and is no key.
+pub(super) fn read_secret(path: &Path) -> Result<String, SecretError> {
+    let file = open(path)?;
+    let metadata = file.metadata()?;
+    if !metadata.is_file() {
+        return Err(SecretError::NotRegular);
+    }
+    if metadata.mode() & 0o077 != 0 {
+        return Err(SecretError::Exposed(metadata.mode() & 0o777));
+    }
+    let mut bytes = Vec::new();
+    file.take(MAX_SECRET_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MAX_SECRET_BYTES {
+        return Err(SecretError::TooLarge);
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// Opening a FIFO would wait for its writer.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)
+}
+
 fn read(path: &Path) -> Result<Vec<u8>, ReadError> {
-    // Opening a FIFO would wait for its writer.
-    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    let file = open(path)?;
     let kind = file.metadata()?.file_type();
     if kind.is_dir() {
         return Err(ReadError::Directory);

@@ -56,34 +56,41 @@ impl Reader<'_> {
         Ok(address)
     }
 
-    /// An IPv4 address with the length of its network, 32 if none is written.
+    /// An address of a host on the link, which may be a link-local one.
+    pub(super) fn neighbour(&mut self, item: &Item<'_>, example: &str) -> Read<IpAddr> {
+        match &item.node.value {
+            Value::Text(text) if text.parse().is_ok_and(is_link_local) => {
+                Ok(text.parse().expect("it was parsed for the guard"))
+            }
+            _ => self.address(item, example),
+        }
+    }
+
+    /// An address with the length of its network, which is its own if none is written.
     pub(super) fn prefix(&mut self, item: &Item<'_>) -> Read<Prefix> {
         let text = self.text(item, "an address", "203.0.113.10/24")?;
         let (address, length) = text.split_once('/').map_or((text, None), |(a, l)| (a, Some(l)));
         let Ok(address) = address.parse::<IpAddr>() else {
             let message = format!(
-                "`{}` is not an address; write an IPv4 address and the length of its network, such as \
-                 `203.0.113.10/24`",
+                "`{}` is not an address; write one and the length of its network, such as `203.0.113.10/24` or \
+                 `2001:db8::10/64`",
                 suggest::shorten(address)
             );
             return Err(self.mistake(&item.place(), message));
         };
-        let IpAddr::V4(v4) = address else {
-            let message =
-                format!("{address} is IPv6, which is not available in this version; write an IPv4 address");
-            return Err(self.mistake(&item.place(), message));
-        };
-        self.host_address(item, address)?;
-        let length = length.map_or(Some(32), |length| network_length(length, 32));
+        if !is_link_local(address) {
+            self.host_address(item, address)?;
+        }
+        let longest = longest(address);
+        let length = length.map_or(Some(longest), |length| network_length(length, longest));
         let Some(length) = length.filter(|length| *length > 0) else {
-            let message =
-                format!("`{}` has no network length from 1 to 32 after the `/`", suggest::shorten(text));
+            let message = format!(
+                "`{}` has no network length from 1 to {longest} after the `/`",
+                suggest::shorten(text)
+            );
             return Err(self.mistake(&item.place(), message));
         };
-        let host_bits = u32::MAX.checked_shr(length.into()).unwrap_or(0);
-        let host = v4.to_bits() & host_bits;
-        if length < 31 && (host == 0 || host == host_bits) {
-            let kind = if host == 0 { "the address of the network" } else { "the broadcast address" };
+        if let Some(kind) = not_a_host(address, length) {
             let message = format!("{text} is {kind} itself; write the address of a host in it");
             return Err(self.mistake(&item.place(), message));
         }
@@ -101,7 +108,7 @@ impl Reader<'_> {
             );
             return Err(self.mistake(&item.place(), message));
         };
-        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let longest = longest(address);
         let Some(length) = length.map_or(Some(longest), |length| network_length(length, longest)) else {
             let message = format!("`{written}` has no prefix length from 0 to {longest} after the `/`");
             return Err(self.mistake(&item.place(), message));
@@ -179,6 +186,32 @@ impl Reader<'_> {
         let message =
             format!("`{address}` has no port{because}; write address and port{kind}, such as `{example}`");
         self.mistake(&item.place(), message)
+    }
+}
+
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    matches!(address, IpAddr::V6(v6) if v6.is_unicast_link_local())
+}
+
+const fn longest(address: IpAddr) -> u8 {
+    if address.is_ipv4() { 32 } else { 128 }
+}
+
+/// What of its network an address is, if it is no host's. Networks of two addresses have hosts alone (RFC 3021, RFC 6164).
+fn not_a_host(address: IpAddr, length: u8) -> Option<&'static str> {
+    if length >= longest(address) - 1 {
+        return None;
+    }
+    let of_network = network_of(address, length) == address;
+    match address {
+        IpAddr::V4(_) if of_network => Some("the address of the network"),
+        // RFC 4291 section 2.6.1.
+        IpAddr::V6(_) if of_network => Some("the anycast address of the network's routers"),
+        IpAddr::V4(v4) => {
+            let hosts = u32::MAX.checked_shr(length.into()).unwrap_or(0);
+            (v4.to_bits() & hosts == hosts).then_some("the broadcast address")
+        }
+        IpAddr::V6(_) => None,
     }
 }
 

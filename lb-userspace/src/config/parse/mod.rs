@@ -4,7 +4,9 @@
 
 mod addresses;
 mod check;
+mod command;
 mod flows;
+mod hooks;
 mod reader;
 mod services;
 mod suggest;
@@ -17,13 +19,14 @@ use reader::{Fields, Item, Read, Reader, Shape, Unique};
 use values::Choice;
 pub use values::parse_duration;
 
-use super::model::{Config, Hooks, Interface, Metrics, XdpMode};
+use super::model::{Config, Interface, Metrics, XdpMode};
+use super::source::ReadSecret;
 use super::yaml::{self, Node, Value};
 use super::{Host, Mistake, Mistakes};
 
 const ROOT: Shape = Shape {
     what: "a configuration",
-    keys: &["node", "interfaces", "metrics", "vrrp", "flows", "services"],
+    keys: &["node", "interfaces", "metrics", "vrrp", "hooks", "flows", "services"],
     later: &[],
     example: "interfaces: [eth0]",
 };
@@ -45,11 +48,13 @@ const MODE: Choice<XdpMode> = Choice {
     later: &[],
 };
 
-/// Reads a configuration for `host` from `text`; `file` names it in messages.
-///
-/// # Errors
-/// Everything that is wrong with it.
-pub fn parse(text: &str, file: &str, host: &Host) -> Result<Config, Mistakes> {
+/// Reads a configuration for `host` from `text`; `file` names it in messages, `secrets` gives the files of keys.
+pub(super) fn parse(
+    text: &str,
+    file: &str,
+    host: &Host,
+    secrets: ReadSecret<'_>,
+) -> Result<Config, Mistakes> {
     let root = yaml::read(text).map_err(|error| {
         let yaml::SyntaxError { line, column, message } = error;
         Mistakes::new(file, vec![Mistake { line, column, path: String::new(), message }])
@@ -58,7 +63,7 @@ pub fn parse(text: &str, file: &str, host: &Host) -> Result<Config, Mistakes> {
         let message = "the file is empty; write at least `interfaces` and `services`, or `vrrp`";
         return Err(Mistakes::of_file(file, message.into()));
     }
-    let mut reader = Reader::new(host);
+    let mut reader = Reader::new(host, secrets);
     let config = config(&mut reader, &root);
     let mistakes = reader.into_mistakes();
     match config {
@@ -72,7 +77,9 @@ fn config(reader: &mut Reader<'_>, root: &Node) -> Read<Config> {
     let node = reader.optional(&fields, "node", Reader::name);
     let interfaces = reader.optional(&fields, "interfaces", interfaces);
     let metrics = reader.optional(&fields, "metrics", metrics);
-    let vrrp = reader.optional(&fields, "vrrp", vrrp::instances);
+    let pools = services::pools(&fields);
+    let vrrp = reader.optional(&fields, "vrrp", |reader, item| vrrp::instances(reader, item, &pools));
+    let hooks = reader.optional(&fields, "hooks", hooks::hooks);
     let flows = reader.optional(&fields, "flows", flows::flows);
     let services = reader.optional(&fields, "services", services::services);
     require_interfaces(reader, &fields);
@@ -81,7 +88,7 @@ fn config(reader: &mut Reader<'_>, root: &Node) -> Read<Config> {
         interfaces: interfaces?.unwrap_or_default(),
         metrics: metrics?,
         vrrp: vrrp?.unwrap_or_default(),
-        hooks: Hooks::default(),
+        hooks: hooks?.unwrap_or_default(),
         flows: flows?.unwrap_or_default(),
         services: services?.unwrap_or_default(),
     })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Display;
 
 use super::suggest;
+use crate::config::source::ReadSecret;
 use crate::config::yaml::{Node, Value};
 use crate::config::{Host, Mistake};
 
@@ -16,6 +17,7 @@ pub(super) struct Place {
 }
 
 /// A value of the tree and the way to it.
+#[derive(Clone)]
 pub(super) struct Item<'a> {
     pub(super) node: &'a Node,
     path: String,
@@ -39,12 +41,13 @@ pub(super) struct Shape {
 
 pub(super) struct Reader<'h> {
     pub(super) host: &'h Host,
+    pub(super) secrets: ReadSecret<'h>,
     mistakes: Vec<Mistake>,
 }
 
 impl<'h> Reader<'h> {
-    pub(super) const fn new(host: &'h Host) -> Self {
-        Self { host, mistakes: Vec::new() }
+    pub(super) const fn new(host: &'h Host, secrets: ReadSecret<'h>) -> Self {
+        Self { host, secrets, mistakes: Vec::new() }
     }
 
     pub(super) fn mistake(&mut self, place: &Place, message: impl Into<String>) -> Reported {

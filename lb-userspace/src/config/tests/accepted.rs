@@ -196,7 +196,7 @@ fn the_examples_that_are_shipped_are_right() {
     }
 }
 
-/// A block is the beginning of a file, more services, or alternatives for a key of a service, one on each line.
+/// A block is the beginning of a file, instances, services, or alternatives for a key of a service, one on each line.
 #[test]
 fn the_examples_of_the_reference_are_right() {
     const SERVICE: [&str; 4] = [
@@ -206,18 +206,23 @@ fn the_examples_of_the_reference_are_right() {
         "backends: [{ address: 10.0.0.1, weight: 1 }]",
     ];
     let reference = include_str!("../../../../docs/configuration.md");
-    let (mut sections, mut services, mut keys) = (String::new(), Vec::new(), Vec::new());
+    let (mut sections, mut vrrp, mut services, mut keys) =
+        (String::new(), Vec::new(), Vec::new(), Vec::new());
     for block in reference.split("```").filter_map(|block| block.strip_prefix("yaml\n")) {
         match block.split_once(':').unwrap().0 {
-            "interfaces" | "metrics" | "vrrp" | "flows" => sections.push_str(block),
+            "interfaces" | "metrics" | "hooks" | "flows" => sections.push_str(block),
+            "vrrp" => vrrp.push(block),
             "services" => services.push(block),
             _ => keys.extend(block.lines()),
         }
     }
-    for services in &services {
-        let config = read(&format!("{sections}{services}")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
-        assert_eq!((config.interfaces.len(), config.vrrp.len(), config.services.len()), (2, 1, 1));
+    for (vrrp, services) in vrrp.iter().map(|vrrp| (vrrp, &services[0])).chain(services.iter().map(|s| (&vrrp[0], s))) {
+        let config =
+            read(&format!("{sections}{vrrp}{services}")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+        assert_eq!((config.interfaces.len(), config.services.len()), (2, 1));
+        assert!(!config.vrrp.is_empty() && !config.hooks.scripts.is_empty());
     }
+    assert_eq!(vrrp.len(), 3);
     assert_eq!((services.len(), keys.len()), (3, 21));
     for written in keys {
         let key = written.split_once(':').unwrap().0;

@@ -1,7 +1,9 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::super::load;
+use super::super::model::Authentication;
 use super::{COMPLETE, host};
 
 /// What is said about a file, without its name.
@@ -68,4 +70,28 @@ fn a_file_beyond_a_mebibyte_is_refused_and_one_of_a_mebibyte_is_read() {
     };
     assert!(load(padded(1 << 20).path(), &host()).is_ok());
     assert!(said(padded((1 << 20) + 1).path()).contains("larger than 1048576 bytes"));
+}
+
+#[test]
+fn a_file_of_keys_is_its_owners_alone() {
+    let keys = file(b"1 000102030405060708090a0b0c0d0e0f\n");
+    let configuration = format!(
+        "vrrp: [{{ name: v, interface: eth0, vrid: 1, addresses: [192.0.2.1], authentication: {{ keys: {} }} }}]\n",
+        keys.path().display()
+    );
+    let configuration = file(configuration.as_bytes());
+    let mode = |mode| fs::set_permissions(keys.path(), fs::Permissions::from_mode(mode)).unwrap();
+    for open in [0o640, 0o604, 0o620, 0o777] {
+        mode(open);
+        let said = said(configuration.path());
+        assert!(
+            said.contains(&format!("others than its owner may read or write the file (mode {open:03o}); `chmod 600`")),
+            "{said}"
+        );
+    }
+    mode(0o600);
+    let instance = load(configuration.path(), &host()).unwrap().vrrp.remove(0);
+    assert!(matches!(instance.authentication, Some(Authentication::Keys { keys, required: true }) if keys.len() == 1));
+    fs::write(keys.path(), vec![b'#'; (1 << 16) + 1]).unwrap();
+    assert!(said(configuration.path()).contains("the file is larger than 65536 bytes"));
 }

@@ -1,5 +1,6 @@
 use proptest::prelude::*;
 
+use super::vrrp_forms::EVERY_KEY;
 use super::{COMPLETE, read, said};
 
 #[test]
@@ -94,6 +95,20 @@ fn words() -> impl Strategy<Value = String> {
         "quic_id",
         "allow",
         "10.0.0.0/8",
+        "unicast",
+        "peers",
+        "authentication",
+        "password",
+        "routes",
+        "rules",
+        "track",
+        "script",
+        "service",
+        "group",
+        "hooks",
+        "preempt",
+        "default",
+        "fe80::1/64",
         "1s",
         "-1",
         "99999999999999999999",
@@ -129,11 +144,12 @@ proptest! {
 
     #[test]
     fn a_damaged_configuration_is_read_or_each_mistake_has_a_place_in_it(
-        at in 0..COMPLETE.len(),
+        (complete, at) in prop::sample::select(vec![COMPLETE, EVERY_KEY])
+            .prop_flat_map(|complete| (Just(complete), 0..complete.len())),
         cut in 0..40_usize,
         insert in words(),
     ) {
-        let text = format!("{}{insert}{}", &COMPLETE[..at], &COMPLETE[(at + cut).min(COMPLETE.len())..]);
+        let text = format!("{}{insert}{}", &complete[..at], &complete[(at + cut).min(complete.len())..]);
         if let Err(mistakes) = read(&text) {
             prop_assert!(!mistakes.list.is_empty());
             for mistake in mistakes.list {

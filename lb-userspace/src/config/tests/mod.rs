@@ -7,8 +7,13 @@ mod hostile;
 mod refused;
 mod service_forms;
 mod service_mistakes;
+mod vrrp_forms;
+mod vrrp_mistakes;
+
+use std::path::Path;
 
 use super::model::Config;
+use super::source::SecretError;
 use super::{Host, Mistakes, parse};
 
 /// One of everything.
@@ -48,8 +53,19 @@ fn host() -> Host {
     Host { hostname: "host-a".into(), interfaces }
 }
 
+/// Two files of keys, one of them wrong.
+fn secrets(path: &Path) -> Result<String, SecretError> {
+    match path.to_str() {
+        Some("/etc/evenkeel/vrrp.keys") => {
+            Ok("2 000102030405060708090a0b0c0d0e0f\n1 ffffffffffffffffffffffffffffffff\n".into())
+        }
+        Some("/etc/evenkeel/wrong.keys") => Ok("1 00\n".into()),
+        _ => Err(SecretError::Missing),
+    }
+}
+
 fn read(text: &str) -> Result<Config, Mistakes> {
-    parse(text, "evenkeel.yaml", &host())
+    parse::parse(text, "evenkeel.yaml", &host(), &secrets)
 }
 
 /// What is said about a text, one line for each mistake.

@@ -7,6 +7,7 @@ mod listen;
 mod rules;
 mod schedule;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::flows::LONG;
@@ -14,7 +15,7 @@ use super::reader::{Fields, Item, Read, Reader, Shape, Unique};
 use super::values::Choice;
 use super::{check, suggest};
 use crate::config::model::{OnDown, Protocol, Quic, Service};
-use crate::config::yaml::Value;
+use crate::config::yaml::{Node, Value};
 
 const SERVICE: Shape = Shape {
     what: "a service",
@@ -56,6 +57,27 @@ const DOWN: Choice<OnDown> = Choice {
     instead: &[],
     later: &[],
 };
+
+/// Names of the services as they are written, and how many backends each has, whatever else is wrong with them.
+pub(super) fn pools<'a>(root: &Fields<'a>) -> BTreeMap<&'a str, usize> {
+    let Some(Item { node: Node { value: Value::List(services), .. }, .. }) = root.get("services") else {
+        return BTreeMap::new();
+    };
+    services.iter().filter_map(pool).collect()
+}
+
+fn pool(service: &Node) -> Option<(&str, usize)> {
+    let Value::Map(entries) = &service.value else { return None };
+    let value = |key: &str| {
+        entries
+            .iter()
+            .find(|(name, _)| matches!(&name.value, Value::Text(text) if text == key))
+            .map(|(_, node)| &node.value)
+    };
+    let Some(Value::Text(name)) = value("name") else { return None };
+    let backends = if let Some(Value::List(backends)) = value("backends") { backends.len() } else { 0 };
+    Some((name, backends))
+}
 
 /// What may be used only once, and what is compared with all services at the end.
 #[derive(Default)]
