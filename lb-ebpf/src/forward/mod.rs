@@ -11,11 +11,32 @@ use lb_common::flow::Ports;
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 
-use crate::balance::Way;
-use crate::maps::hops;
+use crate::maps::{hops, scratch};
+use crate::miss::Answer;
 use crate::packet::{Control, Family, Packet};
 use crate::too_big;
 use crate::transmit::transmit;
+
+/// How a packet gets to a backend. Numbers and no pointers: what the compiler merges from several branches, the verifier must
+/// still know.
+pub(crate) struct Way {
+    pub(crate) method: u32,
+    /// What `fullnat` gave the flow.
+    pub(crate) source: u32,
+    pub(crate) source_port: u16,
+}
+
+impl Way {
+    #[inline(always)]
+    pub(crate) fn by(answer: Answer) -> Self {
+        let (source, source_port) = match scratch::get() {
+            // SAFETY: the record is this CPU's own.
+            Some(scratch) => unsafe { ((*scratch).decision.source, (*scratch).decision.source_port) },
+            None => (0, 0),
+        };
+        Self { method: answer.method(), source, source_port }
+    }
+}
 
 /// Client to backend. The packet is untouched if this fails.
 #[inline(always)]

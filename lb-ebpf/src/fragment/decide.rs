@@ -8,7 +8,8 @@ use lb_common::reason::Reason;
 use lb_common::service::Method;
 
 use super::{Kind, piece};
-use crate::balance::{follow_return_hop, touch};
+use crate::balance::state::touch;
+use crate::balance::way_back::follow_return_hop;
 use crate::maps::{addresses, backends, flows, fragments, scratch};
 use crate::miss::{self, Answer, Asked, asked};
 use crate::packet::Family;

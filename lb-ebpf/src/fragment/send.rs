@@ -7,8 +7,7 @@ use lb_common::reason::Reason;
 use lb_common::service::Method;
 
 use super::piece;
-use crate::balance::Way;
-use crate::forward::{self, direct, full_nat, nat, tunnel};
+use crate::forward::{self, Way, direct, full_nat, nat, tunnel};
 use crate::maps::scratch::Piece;
 use crate::maps::{backends, counters, hops, scratch};
 use crate::miss::Answer;

@@ -8,7 +8,7 @@ use lb_common::flow::{self, FlowKey, HalfOpen, Ports, REPLY, Slot};
 use lb_common::service::Method;
 
 use super::translate::translate;
-use crate::balance::now;
+use crate::clock::now;
 use crate::forward::{self, full_nat};
 use crate::maps::scratch::{self, About, Scratch};
 use crate::maps::{backends, flows, half_open, services};

@@ -5,7 +5,7 @@ use lb_common::service::{Bucket, DENY_OTHERS, LISTS, Rate, SOURCE_ALLOWED, SOURC
 
 use super::Asked;
 use super::choose::client;
-use crate::balance::now;
+use crate::clock::now;
 use crate::maps::{clients, rates, sources};
 use crate::packet::Family;
 

@@ -9,7 +9,7 @@ use lb_common::reason::Reason;
 use lb_common::service::{CAPPED, ClientKey, FEW, NO_TABLE, PER_PACKET, Persistent, Scheduler, Service};
 
 use super::{Asked, is_turning};
-use crate::balance::now;
+use crate::clock::now;
 use crate::globals;
 use crate::maps::scratch::Decision;
 use crate::maps::{backends, load, members, persistent, seen, tables, turns};

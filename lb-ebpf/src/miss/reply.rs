@@ -1,0 +1,81 @@
+//! Replies that are not on the path of a known flow.
+
+use lb_common::flow::{self, HalfOpen, Ports, REPLY, Slot};
+use lb_common::reason::Reason;
+use lb_common::service::Method;
+
+use super::{Answer, Asked, for_this_host, listener};
+use crate::balance::state::touch;
+use crate::clock::now;
+use crate::forward::full_nat::forward_half as full_nat_half;
+use crate::maps::{flows, half_open, listeners, scratch, services};
+use crate::packet::Family;
+
+/// The reply to a packet that opened a `nat` or `fullnat` flow: a SYN-ACK, a RST, the answer to one UDP packet.
+#[inline(always)]
+pub(super) fn half_open_reply<A: Family>(packet: &Asked<'_, A>) -> Answer {
+    if packet.is_syn()
+        && let Some(slot) = flows::look_up(packet.key)
+        // SAFETY: a slot stays readable until this program ends.
+        && unsafe { (*slot).state } & REPLY != 0
+    {
+        return if for_this_host(packet.request) {
+            reply(packet, slot)
+        } else {
+            Answer::because(Reason::OtherHost)
+        };
+    }
+    let Some(known) = half_open::get(packet.key) else {
+        return Answer::because(Reason::NoService);
+    };
+    if known.state & REPLY == 0 || is_old(known) {
+        return Answer::because(Reason::NoService);
+    }
+    if !for_this_host(packet.request) {
+        return Answer::because(Reason::OtherHost);
+    }
+    if let Some(scratch) = scratch::get() {
+        // SAFETY: the record is this CPU's own.
+        unsafe { (*scratch).half = *known };
+    }
+    Answer::reply(Reason::Reply)
+}
+
+/// A reply of a flow that is in the table, told as that of a half-open one: for packets that are rare.
+#[inline(always)]
+pub(crate) fn reply<A: Family>(packet: &Asked<'_, A>, slot: *mut Slot<A>) -> Answer {
+    let key = packet.key;
+    // SAFETY: a slot stays readable until this program ends.
+    let (state, place, other) = unsafe { ((*slot).state, (*slot).place, (*slot).other) };
+    touch(key, packet.tcp_flags(), slot, state, flow::backend(place));
+    let Some(scratch) = scratch::get() else {
+        return Answer::because(Reason::Internal);
+    };
+    // SAFETY: the record is this CPU's own.
+    let half = unsafe { &mut (*scratch).half };
+    (half.state, half.place) = (state, place);
+    (half.address, half.port) = (A::from_other(&other).mapped(), flow::port(state));
+    (half.client, half.client_port) = (key.destination.mapped(), key.ports.destination);
+    if flow::method(state) == Method::FULL_NAT {
+        let Some(forward) = full_nat_half(key, other.as_ref()[0]) else {
+            return Answer::because(Reason::NoWayBack);
+        };
+        // SAFETY: as above.
+        let (service, client, ports) =
+            unsafe { ((*forward).destination, (*forward).source, Ports::from_word((*forward).ports)) };
+        (half.address, half.port) = (service.mapped(), ports.destination);
+        (half.client, half.client_port) = (client.mapped(), ports.source);
+    }
+    half.service = if packet.is_syn() {
+        listener(A::from_mapped(half.address), half.port, key.protocol as u8)
+    } else {
+        listeners::NONE
+    };
+    Answer::reply(Reason::Reply)
+}
+
+/// Too old to tell where a reply goes: the client may have used its port for something else since.
+#[inline(always)]
+pub(super) fn is_old(known: &HalfOpen) -> bool {
+    services::get(known.service).is_none_or(|service| now().wrapping_sub(known.since) > service.half_open)
+}
