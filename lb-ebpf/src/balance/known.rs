@@ -3,15 +3,16 @@
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::SERVING;
 use lb_common::flow::{self, Ports, REPLY, Slot};
-use lb_common::hash::{flow_hash, source_hash, table_entry};
+use lb_common::hash::flow_hash;
 use lb_common::reason::Reason;
-use lb_common::service::{Method, STATELESS, Scheduler};
+use lb_common::service::{Method, STATELESS};
 
 use super::for_this_host;
 use super::state::touch;
 use super::way_back::{follow_return_hop, return_hop};
 use crate::forward::{self, Way};
 use crate::maps::{backends, counters, flows, seen, services, tables};
+use crate::miss::entry_of;
 use crate::outcome::Outcome;
 use crate::packet::{Control, Family, Packet, Tcp};
 
@@ -59,12 +60,7 @@ fn stateless<A: Control>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
         return Outcome::UNKNOWN;
     }
     let hash = flow_hash(key);
-    let entry = if service.scheduler == Scheduler::Flow as u8 {
-        (hash >> 32) as u32
-    } else {
-        source_hash(key.source)
-    };
-    let Some(number) = tables::get(service.table, table_entry(entry)) else {
+    let Some(number) = tables::get(service.table, entry_of(service, key.source, hash)) else {
         return Outcome::UNKNOWN;
     };
     let Some(backend) = backends::get(number) else {
@@ -90,8 +86,7 @@ fn forward_half<A: Control>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slo
     let Some(backend) = backends::get(number) else {
         return Outcome::because(Reason::Internal);
     };
-    // A number that was given to another backend is not this flow's.
-    if backend.flags & SERVING == 0 || backend.identity != other.as_ref()[0] {
+    if !backends::serves(backend, other.as_ref()[0]) {
         return Outcome::LOST;
     }
     let way = Way { method: flow::method(state), source: other.as_ref()[1], source_port: flow::port(state) };

@@ -158,11 +158,7 @@ fn other<A: Whose>(ctx: *mut xdp_md) -> Outcome {
 #[inline(always)]
 fn send<A: Control>(ctx: &XdpContext, answer: Answer) -> Outcome {
     if !answer.is_forward() && !answer.is_reply() {
-        return if answer.is_reset() {
-            Outcome::because(if reset::answer::<A>(ctx.ctx) { Reason::Reset } else { Reason::NoBackend })
-        } else {
-            Outcome::by_reason(answer.reason())
-        };
+        return reset::or_reason::<A>(ctx, answer);
     }
     mss::lower::<A>(ctx, answer);
     let mut why = Reason::Malformed;

@@ -20,11 +20,7 @@ use crate::{mss, reset};
 #[inline(always)]
 pub(super) fn send<A: Control>(ctx: &XdpContext, answer: Answer) -> Outcome {
     if !answer.is_forward() && !answer.is_reply() {
-        return if answer.is_reset() {
-            Outcome::because(if reset::answer::<A>(ctx.ctx) { Reason::Reset } else { Reason::NoBackend })
-        } else {
-            Outcome::by_reason(answer.reason())
-        };
+        return reset::or_reason::<A>(ctx, answer);
     }
     let Some(piece) = piece() else {
         return Outcome::because(Reason::Internal);

@@ -3,7 +3,6 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use lb_common::addr::{Addr, V4};
-use lb_common::backend::SERVING;
 use lb_common::flow::{self, FlowKey, HalfOpen, Ports, REPLY, Slot};
 use lb_common::service::Method;
 
@@ -184,7 +183,7 @@ fn at_backend<A: Family>(key: &FlowKey<A>, about: &mut About) -> u32 {
     let Some(backend) = backends::get(about.backend) else {
         return LOST;
     };
-    if backend.flags & SERVING == 0 || backend.identity != about.identity {
+    if !backends::serves(backend, about.identity) {
         return LOST;
     }
     let full = about.method == Method::FULL_NAT;

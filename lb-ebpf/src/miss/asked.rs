@@ -3,6 +3,7 @@
 use lb_common::flow::FlowKey;
 
 use crate::maps::scratch::{self, Decision, Request};
+use crate::maps::stations;
 use crate::packet::{Family, PROTOCOL_TCP, Tcp};
 
 /// The packet that a request is about.
@@ -22,6 +23,13 @@ impl<A> Asked<'_, A> {
     #[inline(always)]
     pub(super) const fn is_bare_syn(&self) -> bool {
         self.request.tcp_flags & (Tcp::SYN | Tcp::ACK) as u32 == Tcp::SYN as u32
+    }
+
+    /// See [`crate::balance::for_this_host`].
+    #[inline(always)]
+    pub(super) fn is_for_this_host(&self) -> bool {
+        let way_back = self.request.way_back();
+        stations::contains(way_back.ifindex, way_back.source)
     }
 
     #[inline(always)]

@@ -29,15 +29,15 @@ use lb_common::service::{MOVED, Method, NO_TABLE, PER_PACKET, RESET, Scheduler, 
 
 pub(crate) use answer::Answer;
 pub(crate) use asked::{Asked, asked};
-pub(crate) use choose::{NO_BACKEND, is_told, told};
+pub(crate) use choose::{NO_BACKEND, entry_of, is_told, told};
 pub(crate) use reply::reply;
 
 use self::forget::{forget, mark_reset};
 use self::recall::recall;
 use self::reply::half_open_reply;
 use crate::balance::way_back::return_hop;
-use crate::maps::scratch::{self, Decision, Request};
-use crate::maps::{backends, hops, listeners, seen, services, stations};
+use crate::maps::scratch::{self, Decision};
+use crate::maps::{backends, hops, listeners, seen, services};
 use crate::packet::{Control, Family, Packet, Udp, again};
 
 /// The steps of a decision by family, one after another: what is known, the scheduler's choice, what is remembered. They take
@@ -152,7 +152,7 @@ fn begin<A: Family>(lost: bool) -> Answer {
     let Some(service) = services::get(number) else {
         return if lost { Answer::because(Reason::NoBackend) } else { half_open_reply(&packet) };
     };
-    if !for_this_host(packet.request) {
+    if !packet.is_for_this_host() {
         return Answer::because(Reason::OtherHost);
     }
     if lost {
@@ -233,14 +233,6 @@ fn store<A: Family>() -> Answer {
         Ok(reason) => Answer::forward(reason, u32::from(service.method), decision.backend),
         Err(reason) => Answer::because(reason),
     }
-}
-
-/// As [`crate::balance::for_this_host`].
-#[inline(always)]
-pub(crate) fn for_this_host(request: &Request) -> bool {
-    let [_, second, third, ifindex, _] = request.back;
-    let ([.., a, b], [c, d, e, f]) = (second.to_ne_bytes(), third.to_ne_bytes());
-    stations::contains(ifindex, [a, b, c, d, e, f])
 }
 
 /// Whether the packet is a SYN that the service's table alone decides.

@@ -1,6 +1,5 @@
 //! What is known of a packet's flow.
 
-use lb_common::backend::{Backend, SERVING};
 use lb_common::flow::{self, REPLY, SEEN_FIN, SEEN_RST};
 use lb_common::service::{MOVED, Method, Scheduler, Service};
 
@@ -33,7 +32,7 @@ pub(super) fn recall<A: Family>(packet: &Asked<'_, A>, service: &Service, decisi
         return;
     }
     let number = flow::backend(known.place);
-    let serves = backends::get(number).is_some_and(|backend| serves(backend, known.identity));
+    let serves = backends::get(number).is_some_and(|backend| backends::serves(backend, known.identity));
     if serves {
         decision.backend = number;
         decision.known = true;
@@ -59,7 +58,7 @@ fn recall_flow<A: Family>(packet: &Asked<'_, A>, decision: &mut Decision) -> boo
         return false;
     };
     let method = flow::method(state);
-    let mut ended = !serves(backend, identity);
+    let mut ended = !backends::serves(backend, identity);
     if method == Method::NAT || method == Method::FULL_NAT {
         let reply_key = reply_key(packet.key, slot, backend);
         let reply = flows::look_up(&reply_key);
@@ -86,9 +85,4 @@ fn recall_flow<A: Family>(packet: &Asked<'_, A>, decision: &mut Decision) -> boo
         decision.source_port = flow::port(state);
     }
     true
-}
-
-#[inline(always)]
-fn serves(backend: &Backend, identity: u32) -> bool {
-    backend.flags & SERVING != 0 && backend.identity == identity
 }

@@ -4,7 +4,7 @@ use lb_common::flow::{self, HalfOpen, Ports, REPLY, Slot};
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 
-use super::{Answer, Asked, for_this_host, listener};
+use super::{Answer, Asked, listener};
 use crate::balance::state::touch;
 use crate::clock::now;
 use crate::forward::full_nat::forward_half as full_nat_half;
@@ -19,7 +19,7 @@ pub(super) fn half_open_reply<A: Family>(packet: &Asked<'_, A>) -> Answer {
         // SAFETY: a slot stays readable until this program ends.
         && unsafe { (*slot).state } & REPLY != 0
     {
-        return if for_this_host(packet.request) {
+        return if packet.is_for_this_host() {
             reply(packet, slot)
         } else {
             Answer::because(Reason::OtherHost)
@@ -31,7 +31,7 @@ pub(super) fn half_open_reply<A: Family>(packet: &Asked<'_, A>) -> Answer {
     if known.state & REPLY == 0 || is_old(known) {
         return Answer::because(Reason::NoService);
     }
-    if !for_this_host(packet.request) {
+    if !packet.is_for_this_host() {
         return Answer::because(Reason::OtherHost);
     }
     if let Some(scratch) = scratch::get() {
