@@ -2,7 +2,7 @@
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::SERVING;
-use lb_common::flow::{self, Ports, REPLY, Slot};
+use lb_common::flow::{self, REPLY, Slot};
 use lb_common::hash::flow_hash;
 use lb_common::reason::Reason;
 use lb_common::service::{Method, STATELESS};
@@ -10,7 +10,7 @@ use lb_common::service::{Method, STATELESS};
 use super::for_this_host;
 use super::state::touch;
 use super::way_back::{follow_return_hop, return_hop};
-use crate::forward::{self, Way};
+use crate::forward::{self, Ends, Way};
 use crate::maps::{backends, counters, flows, seen, services, tables};
 use crate::miss::entry_of;
 use crate::outcome::Outcome;
@@ -106,19 +106,10 @@ fn reply_half<A: Family>(ctx: &XdpContext, packet: &Packet<A>, slot: *mut Slot<A
     // SAFETY: a slot stays readable until this program ends.
     let (state, place, other) = unsafe { ((*slot).state, (*slot).place, (*slot).other) };
     touch(&packet.key, packet.tcp_flags, slot, state, flow::backend(place));
-    let mut address = A::from_other(&other);
-    let mut client = packet.key.destination;
-    let mut ports = Ports { source: flow::port(state), destination: packet.key.ports.destination };
-    if flow::method(state) == Method::FULL_NAT {
-        let Some(forward) = forward::full_nat::forward_half(&packet.key, other.as_ref()[0]) else {
-            return Outcome::because(Reason::NoWayBack);
-        };
-        // SAFETY: as above.
-        (address, client, ports) = unsafe {
-            ((*forward).destination, (*forward).source, Ports::from_word((*forward).ports).turned())
-        };
-    }
-    let action = forward::to_client(ctx, packet, address, client, ports, flow::hop(place));
+    let Some(ends) = Ends::of_flow(&packet.key, state, &other) else {
+        return Outcome::because(Reason::NoWayBack);
+    };
+    let action = forward::to_client(ctx, packet, &ends, flow::hop(place));
     if action.is_ok() {
         counters::reply(flow::backend(place), packet.frame_length());
     }

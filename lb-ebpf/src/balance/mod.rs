@@ -8,12 +8,11 @@ use aya_ebpf::bindings::{xdp_action, xdp_md};
 use aya_ebpf::programs::XdpContext;
 use aya_log_ebpf::error;
 use lb_common::addr::{Addr, V4};
-use lb_common::flow::{self, Ports};
+use lb_common::flow;
 use lb_common::reason::Reason;
-use lb_common::service::Method;
 
 use self::known::known;
-use crate::forward::{self, Way};
+use crate::forward::{self, Ends, Way};
 use crate::icmp_error::{self, Whose};
 use crate::maps::{backends, counters, reasons, scratch, stations};
 use crate::miss::{self, Answer};
@@ -189,18 +188,8 @@ fn half_open_reply<A: Family>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
     // SAFETY: the record is this CPU's own.
     let known = unsafe { &(*scratch).half };
     let backend = flow::backend(known.place);
-    let full = flow::method(known.state) == Method::FULL_NAT;
-    let action = forward::to_client(
-        ctx,
-        packet,
-        A::from_mapped(known.address),
-        if full { A::from_mapped(known.client) } else { packet.key.destination },
-        Ports {
-            source: known.port,
-            destination: if full { known.client_port } else { packet.key.ports.destination },
-        },
-        flow::hop(known.place),
-    );
+    let ends = Ends::of_half_open(&packet.key, known);
+    let action = forward::to_client(ctx, packet, &ends, flow::hop(known.place));
     if action.is_ok() {
         counters::reply(backend, packet.frame_length());
     }

@@ -1,15 +1,17 @@
 //! Rewrites: one file a forwarding method.
 
 pub(crate) mod direct;
+mod ends;
 pub(crate) mod full_nat;
 pub(crate) mod nat;
 pub(crate) mod tunnel;
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::{Backend, RESOLVED};
-use lb_common::flow::Ports;
 use lb_common::reason::Reason;
 use lb_common::service::Method;
+
+pub(crate) use ends::Ends;
 
 use crate::maps::{hops, scratch};
 use crate::miss::Answer;
@@ -60,21 +62,19 @@ pub(crate) fn to_backend<A: Control>(
     transmit(ctx, &backend.next_hop, A::ETHERTYPE)
 }
 
-/// Backend to client, `nat` and `fullnat`, with the address and ports that the client knows.
+/// Backend to client, `nat` and `fullnat`, between the ends that the client knows.
 #[inline(always)]
 pub(crate) fn to_client<A: Family>(
     ctx: &XdpContext,
     packet: &Packet<A>,
-    service: A,
-    client: A,
-    ports: Ports,
+    ends: &Ends<A>,
     hop: u32,
 ) -> Result<u32, Reason> {
     check_hops_left(packet)?;
     let Some(hop) = hops::get(hop) else {
         return Err(Reason::NoWayBack);
     };
-    nat::rewrite(ctx, packet, service, client, ports);
+    nat::rewrite(ctx, packet, ends.service, ends.client, ends.ports);
     transmit(ctx, hop, A::ETHERTYPE)
 }
 

@@ -8,7 +8,7 @@ use lb_common::service::Method;
 
 use super::translate::translate;
 use crate::clock::now;
-use crate::forward::{self, full_nat};
+use crate::forward::{self, Ends, full_nat};
 use crate::maps::scratch::{self, About, Scratch};
 use crate::maps::{backends, flows, half_open, services};
 use crate::miss;
@@ -118,23 +118,10 @@ fn by_flow<A: Family>(key: &FlowKey<A>, slot: *mut Slot<A>, about: &mut About) -
         about.given_port = u32::from(flow::port(state));
         return BACKENDS;
     }
-    about.hop = flow::hop(place);
-    if method == Method::FULL_NAT {
-        let Some(forward) = full_nat::forward_half(key, first) else {
-            return NOBODYS;
-        };
-        // SAFETY: as above.
-        unsafe {
-            about.source = (*forward).destination.mapped();
-            about.destination = (*forward).source.mapped();
-            about.ports = Ports::from_word((*forward).ports).turned().word();
-        }
-    } else {
-        about.source = A::from_other(&other).mapped();
-        about.destination = key.destination.mapped();
-        about.ports = Ports { source: flow::port(state), destination: key.ports.destination }.word();
-    }
-    CLIENTS
+    let Some(ends) = Ends::of_flow(key, state, &other) else {
+        return NOBODYS;
+    };
+    to_client(&ends, flow::hop(place), about)
 }
 
 #[inline(always)]
@@ -148,15 +135,15 @@ fn by_half_open<A: Family>(key: &FlowKey<A>, known: &HalfOpen, about: &mut About
         about.given_port = u32::from(known.port);
         return BACKENDS;
     }
-    let full = method == Method::FULL_NAT;
-    about.hop = flow::hop(known.place);
-    about.source = known.address;
-    about.destination = if full { known.client } else { key.destination.mapped() };
-    about.ports = Ports {
-        source: known.port,
-        destination: if full { known.client_port } else { key.ports.destination },
-    }
-    .word();
+    to_client(&Ends::of_half_open(key, known), flow::hop(known.place), about)
+}
+
+#[inline(always)]
+fn to_client<A: Family>(ends: &Ends<A>, hop: u32, about: &mut About) -> u32 {
+    about.hop = hop;
+    about.source = ends.service.mapped();
+    about.destination = ends.client.mapped();
+    about.ports = ends.ports.word();
     CLIENTS
 }
 

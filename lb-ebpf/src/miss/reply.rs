@@ -1,13 +1,12 @@
 //! Replies that are not on the path of a known flow.
 
-use lb_common::flow::{self, HalfOpen, Ports, REPLY, Slot};
+use lb_common::flow::{self, HalfOpen, REPLY, Slot};
 use lb_common::reason::Reason;
-use lb_common::service::Method;
 
 use super::{Answer, Asked, listener};
 use crate::balance::state::touch;
 use crate::clock::now;
-use crate::forward::full_nat::forward_half as full_nat_half;
+use crate::forward::Ends;
 use crate::maps::{flows, half_open, listeners, scratch, services};
 use crate::packet::Family;
 
@@ -54,18 +53,11 @@ pub(crate) fn reply<A: Family>(packet: &Asked<'_, A>, slot: *mut Slot<A>) -> Ans
     // SAFETY: the record is this CPU's own.
     let half = unsafe { &mut (*scratch).half };
     (half.state, half.place) = (state, place);
-    (half.address, half.port) = (A::from_other(&other).mapped(), flow::port(state));
-    (half.client, half.client_port) = (key.destination.mapped(), key.ports.destination);
-    if flow::method(state) == Method::FULL_NAT {
-        let Some(forward) = full_nat_half(key, other.as_ref()[0]) else {
-            return Answer::because(Reason::NoWayBack);
-        };
-        // SAFETY: as above.
-        let (service, client, ports) =
-            unsafe { ((*forward).destination, (*forward).source, Ports::from_word((*forward).ports)) };
-        (half.address, half.port) = (service.mapped(), ports.destination);
-        (half.client, half.client_port) = (client.mapped(), ports.source);
-    }
+    let Some(ends) = Ends::of_flow(key, state, &other) else {
+        return Answer::because(Reason::NoWayBack);
+    };
+    (half.address, half.port) = (ends.service.mapped(), ends.ports.source);
+    (half.client, half.client_port) = (ends.client.mapped(), ends.ports.destination);
     half.service = if packet.is_syn() {
         listener(A::from_mapped(half.address), half.port, key.protocol as u8)
     } else {
