@@ -4,7 +4,7 @@ use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use lb_common::addr::{Addr, V4};
 use lb_common::flow::{self, FlowKey, HalfOpen, Ports, REPLY, Slot};
-use lb_common::service::Method;
+use lb_common::service::{Method, Service};
 
 use super::translate::translate;
 use crate::clock::now;
@@ -20,8 +20,10 @@ pub(super) const NOBODYS: u32 = 0;
 pub(super) const LOST: u32 = 1;
 /// Sent to another host's MAC address.
 pub(super) const OTHERS: u32 = 2;
-pub(super) const BACKENDS: u32 = 3;
-pub(super) const CLIENTS: u32 = 4;
+/// Of a source that the service does not let in.
+pub(super) const DENIED: u32 = 3;
+pub(super) const BACKENDS: u32 = 4;
+pub(super) const CLIENTS: u32 = 5;
 
 /// Says whose a packet with the key in the scratch record is, and leaves there how it gets to them. Visible outside of
 /// the object, so that the verifier looks at each by itself ("Function by function verification" in
@@ -94,10 +96,10 @@ fn whose<A: Family>() -> u32 {
     let whose = if let Some(slot) = flows::look_up(key) {
         by_flow(key, slot, about)
     } else if let Some(known) = half_open::get(key)
-        && services::get(known.service)
-            .is_some_and(|service| now().wrapping_sub(known.since) <= service.half_open)
+        && let Some(service) = services::get(known.service)
+        && now().wrapping_sub(known.since) <= service.half_open
     {
-        by_half_open(key, known, about)
+        by_half_open(key, known, service, about)
     } else {
         by_service(key, about)
     };
@@ -125,9 +127,12 @@ fn by_flow<A: Family>(key: &FlowKey<A>, slot: *mut Slot<A>, about: &mut About) -
 }
 
 #[inline(always)]
-fn by_half_open<A: Family>(key: &FlowKey<A>, known: &HalfOpen, about: &mut About) -> u32 {
+fn by_half_open<A: Family>(key: &FlowKey<A>, known: &HalfOpen, service: &Service, about: &mut About) -> u32 {
     let method = flow::method(known.state);
     if known.state & REPLY == 0 {
+        if !miss::is_let_in(key.source, known.service, service) {
+            return DENIED;
+        }
         about.method = method;
         about.backend = flow::backend(known.place);
         about.identity = known.identity;
@@ -157,6 +162,9 @@ fn by_service<A: Family>(key: &FlowKey<A>, about: &mut About) -> u32 {
     let method = u32::from(service.method);
     if method == Method::FULL_NAT || !miss::is_told(service) {
         return NOBODYS;
+    }
+    if !miss::is_let_in(key.source, number, service) {
+        return DENIED;
     }
     about.method = method;
     about.backend = miss::told(key, number, service);

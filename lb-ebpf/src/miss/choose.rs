@@ -46,11 +46,17 @@ pub(super) fn choose<A: Family>(
     }
     if !Scheduler::is_hash(service.scheduler) {
         decision.remember = true;
-        load::add(decision.backend, 1);
-    } else if service.flags & CAPPED != 0 {
-        load::add(decision.backend, 1);
     }
+    count(service, decision.backend);
     Ok(())
+}
+
+/// Counts a flow more for the backend, where the service has a use for that.
+#[inline(always)]
+pub(super) fn count(service: &Service, backend: u32) {
+    if !Scheduler::is_hash(service.scheduler) || service.flags & CAPPED != 0 {
+        load::add(backend, 1);
+    }
 }
 
 #[inline(always)]
@@ -137,7 +143,7 @@ pub(super) fn serves(number: u32) -> bool {
 }
 
 #[inline(always)]
-fn is_full(number: u32) -> bool {
+pub(super) fn is_full(number: u32) -> bool {
     backends::get(number).is_none_or(|backend| load::is_full(number, backend))
 }
 

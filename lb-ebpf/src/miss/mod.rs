@@ -27,6 +27,7 @@ use lb_common::hash::flow_hash;
 use lb_common::reason::Reason;
 use lb_common::service::{MOVED, Method, NO_TABLE, PER_PACKET, RESET, Scheduler, Service};
 
+pub(crate) use admit::is_let_in;
 pub(crate) use answer::Answer;
 pub(crate) use asked::{Asked, asked};
 pub(crate) use choose::{NO_BACKEND, entry_of, is_told, told};
@@ -164,8 +165,8 @@ fn begin<A: Family>(lost: bool) -> Answer {
         }
         forget(&packet);
     }
-    if let Err(reason) = admit::listed(&packet, number, service) {
-        return Answer::because(reason);
+    if !is_let_in(key.source, number, service) {
+        return Answer::because(Reason::Denied);
     }
     *decision = Decision {
         hash: flow_hash(key),
@@ -203,6 +204,7 @@ fn choose<A: Family>() -> Answer {
     if service.quic_length != 0 && !packet.is_tcp() {
         let backend = quic::named(packet.request, number, service);
         if backend != NO_BACKEND {
+            choose::count(service, backend);
             (decision.backend, decision.by_id, decision.remember) = (backend, true, true);
             return Answer(Answer::STORE);
         }
