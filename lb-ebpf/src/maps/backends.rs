@@ -13,8 +13,8 @@ pub(crate) fn get(backend: u32) -> Option<&'static Backend> {
     BACKENDS.get(backend)
 }
 
-/// Whether packets of a flow that was given to the backend of this identity may go on to it: a number that was given to another backend
-/// since is not that flow's.
+/// Whether packets of a flow that was given to the backend of this identity may go on to it. A number that was given to
+/// another backend since is not that flow's.
 #[inline(always)]
 pub(crate) fn serves(backend: &Backend, identity: u32) -> bool {
     backend.flags & SERVING != 0 && backend.identity == identity
