@@ -14,6 +14,7 @@
 
 mod atomic;
 pub mod balance;
+pub mod clock;
 pub mod decap;
 mod echo;
 mod forward;

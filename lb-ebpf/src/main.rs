@@ -16,7 +16,7 @@ fn evenkeel(ctx: XdpContext) -> u32 {
 
 #[xdp]
 fn clock(ctx: XdpContext) -> u32 {
-    lb_ebpf::balance::write_jiffies(&ctx).map_or(xdp_action::XDP_ABORTED, |()| xdp_action::XDP_PASS)
+    lb_ebpf::clock::write_jiffies(&ctx).map_or(xdp_action::XDP_ABORTED, |()| xdp_action::XDP_PASS)
 }
 
 #[xdp]

@@ -8,11 +8,23 @@ use lb_common::checksum::fold;
 use lb_common::flow::FlowKey;
 use lb_common::reason::Reason;
 
+use crate::miss::Answer;
+use crate::outcome::Outcome;
 use crate::packet::{Control, Ethernet, PROTOCOL_TCP, Packet, Tcp, at};
+
+/// What becomes of a packet that is not sent on.
+#[inline(always)]
+pub(crate) fn or_reason<A: Control>(ctx: &XdpContext, decided: Answer) -> Outcome {
+    if decided.is_reset() {
+        Outcome::because(if answer::<A>(ctx.ctx) { Reason::Reset } else { Reason::NoBackend })
+    } else {
+        Outcome::by_reason(decided.reason())
+    }
+}
 
 /// Turns the packet into the answer, and says whether there is one: none to a RST.
 #[inline(always)]
-pub(crate) fn answer<A: Control>(ctx: *mut xdp_md) -> bool {
+fn answer<A: Control>(ctx: *mut xdp_md) -> bool {
     (if A::IS_V4 { ek_reset4(ctx) } else { ek_reset6(ctx) }) != 0
 }
 

@@ -6,8 +6,7 @@ use lb_common::backend::Backend;
 use lb_common::flow::{self, FlowKey, Ports, Slot};
 use lb_common::service::{Method, SOURCES};
 
-use crate::balance::Way;
-use crate::forward::{nat, port};
+use crate::forward::{Way, nat, port};
 use crate::maps::{flows, pools};
 use crate::packet::{Family, Packet};
 

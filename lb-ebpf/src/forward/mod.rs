@@ -1,21 +1,44 @@
 //! Rewrites: one file a forwarding method.
 
 pub(crate) mod direct;
+mod ends;
 pub(crate) mod full_nat;
 pub(crate) mod nat;
 pub(crate) mod tunnel;
 
 use aya_ebpf::programs::XdpContext;
 use lb_common::backend::{Backend, RESOLVED};
-use lb_common::flow::Ports;
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 
-use crate::balance::Way;
-use crate::maps::hops;
+pub(crate) use ends::Ends;
+
+use crate::maps::{hops, scratch};
+use crate::miss::Answer;
 use crate::packet::{Control, Family, Packet};
 use crate::too_big;
 use crate::transmit::transmit;
+
+/// How a packet gets to a backend. Numbers and no pointers: what the compiler merges from several branches, the verifier must
+/// still know.
+pub(crate) struct Way {
+    pub(crate) method: u32,
+    /// What `fullnat` gave the flow.
+    pub(crate) source: u32,
+    pub(crate) source_port: u16,
+}
+
+impl Way {
+    #[inline(always)]
+    pub(crate) fn by(answer: Answer) -> Self {
+        let (source, source_port) = match scratch::get() {
+            // SAFETY: the record is this CPU's own.
+            Some(scratch) => unsafe { ((*scratch).decision.source, (*scratch).decision.source_port) },
+            None => (0, 0),
+        };
+        Self { method: answer.method(), source, source_port }
+    }
+}
 
 /// Client to backend. The packet is untouched if this fails.
 #[inline(always)]
@@ -39,21 +62,19 @@ pub(crate) fn to_backend<A: Control>(
     transmit(ctx, &backend.next_hop, A::ETHERTYPE)
 }
 
-/// Backend to client, `nat` and `fullnat`, with the address and ports that the client knows.
+/// Backend to client, `nat` and `fullnat`, between the ends that the client knows.
 #[inline(always)]
 pub(crate) fn to_client<A: Family>(
     ctx: &XdpContext,
     packet: &Packet<A>,
-    service: A,
-    client: A,
-    ports: Ports,
+    ends: &Ends<A>,
     hop: u32,
 ) -> Result<u32, Reason> {
     check_hops_left(packet)?;
     let Some(hop) = hops::get(hop) else {
         return Err(Reason::NoWayBack);
     };
-    nat::rewrite(ctx, packet, service, client, ports);
+    nat::rewrite(ctx, packet, ends.service, ends.client, ends.ports);
     transmit(ctx, hop, A::ETHERTYPE)
 }
 

@@ -2,13 +2,13 @@
 
 use aya_ebpf::helpers::generated::bpf_ktime_get_coarse_ns;
 use lb_common::addr::Addr;
-use lb_common::backend::{NextHop, SERVING};
 use lb_common::flow::{self, REPLY, Slot};
 use lb_common::reason::Reason;
 use lb_common::service::Method;
 
 use super::{Kind, piece};
-use crate::balance::{follow_return_hop, touch};
+use crate::balance::state::touch;
+use crate::balance::way_back::follow_return_hop;
 use crate::maps::{addresses, backends, flows, fragments, scratch};
 use crate::miss::{self, Answer, Asked, asked};
 use crate::packet::Family;
@@ -49,13 +49,11 @@ fn forward_half<A: Family>(
     let Some(backend) = backends::get(number) else {
         return Answer::because(Reason::Internal);
     };
-    if backend.flags & SERVING == 0 || backend.identity != other.as_ref()[0] {
+    if !backends::serves(backend, other.as_ref()[0]) {
         return Answer::LOST;
     }
     if method == Method::NAT || method == Method::FULL_NAT {
-        // SAFETY: the words of a next hop.
-        let hop = unsafe { &*(&raw const packet.request.back).cast::<NextHop>() };
-        follow_return_hop(packet.key, slot, backend, hop);
+        follow_return_hop(packet.key, slot, backend, packet.request.way_back());
     }
     touch(packet.key, packet.tcp_flags(), slot, state, number);
     (decision.source, decision.source_port) = (other.as_ref()[1], flow::port(state));
@@ -126,9 +124,7 @@ fn later() -> Answer {
         return Answer::reply(Reason::Fragment);
     }
     let number = flow::backend(half.place);
-    let serves = backends::get(number)
-        .is_some_and(|backend| backend.flags & SERVING != 0 && backend.identity == half.identity);
-    if !serves {
+    if !backends::get(number).is_some_and(|backend| backends::serves(backend, half.identity)) {
         return stray;
     }
     (decision.source, decision.source_port) = (half.address.v4(), half.port);

@@ -5,7 +5,8 @@ use lb_common::flow::{FlowKey, Ports};
 use lb_common::reason::Reason;
 
 use super::Kind;
-use crate::balance::{for_this_host, return_hop};
+use crate::balance::for_this_host;
+use crate::balance::way_back::return_hop;
 use crate::maps::fragments::FragmentKey;
 use crate::maps::scratch::{Piece, Request};
 use crate::maps::{addresses, hops, scratch};

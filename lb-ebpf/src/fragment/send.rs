@@ -7,8 +7,7 @@ use lb_common::reason::Reason;
 use lb_common::service::Method;
 
 use super::piece;
-use crate::balance::Way;
-use crate::forward::{self, direct, full_nat, nat, tunnel};
+use crate::forward::{self, Ends, Way, direct, full_nat, nat, tunnel};
 use crate::maps::scratch::Piece;
 use crate::maps::{backends, counters, hops, scratch};
 use crate::miss::Answer;
@@ -21,11 +20,7 @@ use crate::{mss, reset};
 #[inline(always)]
 pub(super) fn send<A: Control>(ctx: &XdpContext, answer: Answer) -> Outcome {
     if !answer.is_forward() && !answer.is_reply() {
-        return if answer.is_reset() {
-            Outcome::because(if reset::answer::<A>(ctx.ctx) { Reason::Reset } else { Reason::NoBackend })
-        } else {
-            Outcome::by_reason(answer.reason())
-        };
+        return reset::or_reason::<A>(ctx, answer);
     }
     let Some(piece) = piece() else {
         return Outcome::because(Reason::Internal);
@@ -122,18 +117,8 @@ fn to_client<A: Control>(ctx: &XdpContext, packet: &Packet<A>, whole: bool) -> R
     let Some(hop): Option<&NextHop> = hops::get(flow::hop(known.place)) else {
         return Err(Reason::NoWayBack);
     };
-    let full = flow::method(known.state) == Method::FULL_NAT;
-    rewrite(
-        ctx,
-        packet,
-        whole,
-        A::from_mapped(known.address),
-        if full { A::from_mapped(known.client) } else { packet.key.destination },
-        Ports {
-            source: known.port,
-            destination: if full { known.client_port } else { packet.key.ports.destination },
-        },
-    );
+    let ends = Ends::of_half_open(&packet.key, known);
+    rewrite(ctx, packet, whole, ends.service, ends.client, ends.ports);
     let backend = flow::backend(known.place);
     let action = transmit(ctx, hop, A::ETHERTYPE)?;
     counters::reply(backend, packet.frame_length());

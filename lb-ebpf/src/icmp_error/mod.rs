@@ -53,6 +53,7 @@ pub(crate) fn run<A: Whose>(ctx: *mut xdp_md) -> Outcome {
     match ask::<A>(ctx) {
         whose::NOBODYS => Outcome::because(Reason::OtherProtocol),
         whose::OTHERS => Outcome::because(Reason::OtherHost),
+        whose::DENIED => Outcome::because(Reason::Denied),
         whose::LOST => Outcome::because(Reason::NoBackend),
         whose => Outcome::from_word(send::<A>(ctx, whose)),
     }

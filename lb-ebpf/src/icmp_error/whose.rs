@@ -3,13 +3,12 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::programs::XdpContext;
 use lb_common::addr::{Addr, V4};
-use lb_common::backend::SERVING;
 use lb_common::flow::{self, FlowKey, HalfOpen, Ports, REPLY, Slot};
-use lb_common::service::Method;
+use lb_common::service::{Method, Service};
 
 use super::translate::translate;
-use crate::balance::now;
-use crate::forward::{self, full_nat};
+use crate::clock::now;
+use crate::forward::{self, Ends, full_nat};
 use crate::maps::scratch::{self, About, Scratch};
 use crate::maps::{backends, flows, half_open, services};
 use crate::miss;
@@ -21,8 +20,10 @@ pub(super) const NOBODYS: u32 = 0;
 pub(super) const LOST: u32 = 1;
 /// Sent to another host's MAC address.
 pub(super) const OTHERS: u32 = 2;
-pub(super) const BACKENDS: u32 = 3;
-pub(super) const CLIENTS: u32 = 4;
+/// Of a source that the service does not let in.
+pub(super) const DENIED: u32 = 3;
+pub(super) const BACKENDS: u32 = 4;
+pub(super) const CLIENTS: u32 = 5;
 
 /// Says whose a packet with the key in the scratch record is, and leaves there how it gets to them. Visible outside of
 /// the object, so that the verifier looks at each by itself ("Function by function verification" in
@@ -95,10 +96,10 @@ fn whose<A: Family>() -> u32 {
     let whose = if let Some(slot) = flows::look_up(key) {
         by_flow(key, slot, about)
     } else if let Some(known) = half_open::get(key)
-        && services::get(known.service)
-            .is_some_and(|service| now().wrapping_sub(known.since) <= service.half_open)
+        && let Some(service) = services::get(known.service)
+        && now().wrapping_sub(known.since) <= service.half_open
     {
-        by_half_open(key, known, about)
+        by_half_open(key, known, service, about)
     } else {
         by_service(key, about)
     };
@@ -119,29 +120,19 @@ fn by_flow<A: Family>(key: &FlowKey<A>, slot: *mut Slot<A>, about: &mut About) -
         about.given_port = u32::from(flow::port(state));
         return BACKENDS;
     }
-    about.hop = flow::hop(place);
-    if method == Method::FULL_NAT {
-        let Some(forward) = full_nat::forward_half(key, first) else {
-            return NOBODYS;
-        };
-        // SAFETY: as above.
-        unsafe {
-            about.source = (*forward).destination.mapped();
-            about.destination = (*forward).source.mapped();
-            about.ports = Ports::from_word((*forward).ports).turned().word();
-        }
-    } else {
-        about.source = A::from_other(&other).mapped();
-        about.destination = key.destination.mapped();
-        about.ports = Ports { source: flow::port(state), destination: key.ports.destination }.word();
-    }
-    CLIENTS
+    let Some(ends) = Ends::of_flow(key, state, &other) else {
+        return NOBODYS;
+    };
+    to_client(&ends, flow::hop(place), about)
 }
 
 #[inline(always)]
-fn by_half_open<A: Family>(key: &FlowKey<A>, known: &HalfOpen, about: &mut About) -> u32 {
+fn by_half_open<A: Family>(key: &FlowKey<A>, known: &HalfOpen, service: &Service, about: &mut About) -> u32 {
     let method = flow::method(known.state);
     if known.state & REPLY == 0 {
+        if !miss::is_let_in(key.source, known.service, service) {
+            return DENIED;
+        }
         about.method = method;
         about.backend = flow::backend(known.place);
         about.identity = known.identity;
@@ -149,15 +140,15 @@ fn by_half_open<A: Family>(key: &FlowKey<A>, known: &HalfOpen, about: &mut About
         about.given_port = u32::from(known.port);
         return BACKENDS;
     }
-    let full = method == Method::FULL_NAT;
-    about.hop = flow::hop(known.place);
-    about.source = known.address;
-    about.destination = if full { known.client } else { key.destination.mapped() };
-    about.ports = Ports {
-        source: known.port,
-        destination: if full { known.client_port } else { key.ports.destination },
-    }
-    .word();
+    to_client(&Ends::of_half_open(key, known), flow::hop(known.place), about)
+}
+
+#[inline(always)]
+fn to_client<A: Family>(ends: &Ends<A>, hop: u32, about: &mut About) -> u32 {
+    about.hop = hop;
+    about.source = ends.service.mapped();
+    about.destination = ends.client.mapped();
+    about.ports = ends.ports.word();
     CLIENTS
 }
 
@@ -172,6 +163,9 @@ fn by_service<A: Family>(key: &FlowKey<A>, about: &mut About) -> u32 {
     if method == Method::FULL_NAT || !miss::is_told(service) {
         return NOBODYS;
     }
+    if !miss::is_let_in(key.source, number, service) {
+        return DENIED;
+    }
     about.method = method;
     about.backend = miss::told(key, number, service);
     about.identity = backends::get(about.backend).map_or(0, |backend| backend.identity);
@@ -184,7 +178,7 @@ fn at_backend<A: Family>(key: &FlowKey<A>, about: &mut About) -> u32 {
     let Some(backend) = backends::get(about.backend) else {
         return LOST;
     };
-    if backend.flags & SERVING == 0 || backend.identity != about.identity {
+    if !backends::serves(backend, about.identity) {
         return LOST;
     }
     let full = about.method == Method::FULL_NAT;

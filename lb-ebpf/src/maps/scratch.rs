@@ -4,6 +4,7 @@
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
 use lb_common::addr::Addr;
+use lb_common::backend::NextHop;
 use lb_common::flow::{FlowKey, HalfOpen, MappedKey};
 
 use super::fragments::{First, FragmentKey};
@@ -105,6 +106,14 @@ pub(crate) struct Decision {
 
 #[btf_map(name = "ek_scratch")]
 static SCRATCH: PerCpuArray<Scratch, 1> = PerCpuArray::new();
+
+impl Request {
+    #[inline(always)]
+    pub(crate) const fn way_back(&self) -> &NextHop {
+        // SAFETY: 20 bytes of plain integers, aligned to four.
+        unsafe { &*(&raw const self.back).cast::<NextHop>() }
+    }
+}
 
 impl Scratch {
     /// A key of either family in the room of one.

@@ -5,21 +5,20 @@ use lb_common::service::{Bucket, DENY_OTHERS, LISTS, Rate, SOURCE_ALLOWED, SOURC
 
 use super::Asked;
 use super::choose::client;
-use crate::balance::now;
+use crate::clock::now;
 use crate::maps::{clients, rates, sources};
 use crate::packet::Family;
 
 /// Whether the service's lists let the source in.
 #[inline(always)]
-pub(super) fn listed<A: Family>(packet: &Asked<'_, A>, number: u32, service: &Service) -> Result<(), Reason> {
+pub(crate) fn is_let_in<A: Family>(source: A, number: u32, service: &Service) -> bool {
     if service.flags & LISTS == 0 {
-        return Ok(());
+        return true;
     }
-    match sources::get(number, packet.key.source.mapped()) {
-        SOURCE_ALLOWED => Ok(()),
-        SOURCE_DENIED => Err(Reason::Denied),
-        _ if service.flags & DENY_OTHERS != 0 => Err(Reason::Denied),
-        _ => Ok(()),
+    match sources::get(number, source.mapped()) {
+        SOURCE_ALLOWED => true,
+        SOURCE_DENIED => false,
+        _ => service.flags & DENY_OTHERS == 0,
     }
 }
 

@@ -9,7 +9,7 @@ use lb_common::reason::Reason;
 use lb_common::service::{CAPPED, ClientKey, FEW, NO_TABLE, PER_PACKET, Persistent, Scheduler, Service};
 
 use super::{Asked, is_turning};
-use crate::balance::now;
+use crate::clock::now;
 use crate::globals;
 use crate::maps::scratch::Decision;
 use crate::maps::{backends, load, members, persistent, seen, tables, turns};
@@ -46,11 +46,17 @@ pub(super) fn choose<A: Family>(
     }
     if !Scheduler::is_hash(service.scheduler) {
         decision.remember = true;
-        load::add(decision.backend, 1);
-    } else if service.flags & CAPPED != 0 {
-        load::add(decision.backend, 1);
     }
+    count(service, decision.backend);
     Ok(())
+}
+
+/// Counts a flow more for the backend, where the service has a use for that.
+#[inline(always)]
+pub(super) fn count(service: &Service, backend: u32) {
+    if !Scheduler::is_hash(service.scheduler) || service.flags & CAPPED != 0 {
+        load::add(backend, 1);
+    }
 }
 
 #[inline(always)]
@@ -58,12 +64,7 @@ fn scheduled<A: Family>(packet: &Asked<'_, A>, number: u32, service: &Service, d
     if Scheduler::is_hash(service.scheduler) {
         // It has begun before: a packet that is no SYN, or, of UDP, one after another.
         let midway = !packet.is_bare_syn() && (packet.is_tcp() || seen::contains(decision.hash));
-        let hash = if service.scheduler == Scheduler::Flow as u8 {
-            (decision.hash >> 32) as u32
-        } else {
-            source_hash(packet.key.source)
-        };
-        decision.entry = table_entry(hash);
+        decision.entry = entry_of(service, packet.key.source, decision.hash);
         let (backend, moves) = by_table(service, decision.entry, midway);
         decision.backend = backend;
         decision.remember = moves;
@@ -100,12 +101,15 @@ pub(crate) fn told<A: Family>(key: &FlowKey<A>, number: u32, service: &Service) 
             return backend;
         }
     }
-    let hash = if service.scheduler == Scheduler::Flow as u8 {
-        (flow_hash(key) >> 32) as u32
-    } else {
-        source_hash(key.source)
-    };
-    by_table(service, table_entry(hash), key.protocol == u32::from(PROTOCOL_TCP)).0
+    let entry = entry_of(service, key.source, flow_hash(key));
+    by_table(service, entry, key.protocol == u32::from(PROTOCOL_TCP)).0
+}
+
+/// The entry of its tables that a flow of a service with a hash scheduler is at.
+#[inline(always)]
+pub(crate) fn entry_of<A: Family>(service: &Service, source: A, flow_hash: u64) -> u32 {
+    let by_flow = service.scheduler == Scheduler::Flow as u8;
+    table_entry(if by_flow { (flow_hash >> 32) as u32 } else { source_hash(source) })
 }
 
 /// The backend at an entry, and whether the table in force and the one before disagree about it. A connection that is
@@ -139,7 +143,7 @@ pub(super) fn serves(number: u32) -> bool {
 }
 
 #[inline(always)]
-fn is_full(number: u32) -> bool {
+pub(super) fn is_full(number: u32) -> bool {
     backends::get(number).is_none_or(|backend| load::is_full(number, backend))
 }
 
@@ -251,11 +255,10 @@ fn persistent<A: Family>(source: A, number: u32, service: &Service) -> u32 {
         return NO_BACKEND;
     };
     let fresh = now().wrapping_sub(known.last) < service.persistence;
-    let same = backends::get(known.backend)
-        .is_some_and(|backend| backend.flags & SERVING != 0 && backend.identity == known.identity);
     // One that takes no new flows keeps its sources no longer.
-    let takes = backends::get(known.backend).is_some_and(|backend| backend.weight != 0);
-    if fresh && same && takes { known.backend } else { NO_BACKEND }
+    let takes = backends::get(known.backend)
+        .is_some_and(|backend| backends::serves(backend, known.identity) && backend.weight != 0);
+    if fresh && takes { known.backend } else { NO_BACKEND }
 }
 
 #[inline(always)]

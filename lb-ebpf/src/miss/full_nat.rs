@@ -4,7 +4,7 @@ use lb_common::flow::{FlowKey, HalfOpen};
 use lb_common::reason::Reason;
 use lb_common::service::{SOURCES, Service};
 
-use super::is_old;
+use super::reply::is_old;
 use crate::forward::full_nat::{source, source_number};
 use crate::globals;
 use crate::maps::scratch::Decision;

@@ -1,9 +1,9 @@
 //! QUIC: the backend that a connection id names, so that a client that changes its address stays with it
 //! (draft-ietf-quic-load-balancers section 5.2, server ids in plain text).
 
-use lb_common::service::{QuicKey, Service};
+use lb_common::service::{CAPPED, QuicKey, Service};
 
-use super::choose::{NO_BACKEND, serves};
+use super::choose::{NO_BACKEND, is_full, serves};
 use crate::maps::quic;
 use crate::maps::scratch::Request;
 
@@ -20,7 +20,7 @@ const ZERO_RTT: u8 = 0x10;
 const SHORT: usize = 1;
 const LONG: usize = 6;
 
-/// [`NO_BACKEND`] if the packet names none.
+/// [`NO_BACKEND`] if the packet names none that takes it.
 #[inline(always)]
 pub(super) fn named(request: &Request, number: u32, service: &Service) -> u32 {
     // SAFETY: 16 bytes of plain integers.
@@ -41,7 +41,7 @@ fn look_up(head: &Head, id: usize, number: u32, service: &Service) -> u32 {
         }
     }
     match quic::get(&key) {
-        Some(backend) if serves(backend) => backend,
+        Some(backend) if serves(backend) && !(service.flags & CAPPED != 0 && is_full(backend)) => backend,
         _ => NO_BACKEND,
     }
 }

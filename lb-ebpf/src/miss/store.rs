@@ -8,7 +8,9 @@ use lb_common::service::{Method, Service};
 
 use super::Asked;
 use super::full_nat;
-use crate::balance::{ending, now, over, reply_key_to};
+use crate::balance::state::{ending, over};
+use crate::balance::way_back::reply_key_to;
+use crate::clock::now;
 use crate::maps::scratch::{Decision, Scratch};
 use crate::maps::{counters, flows, half_open, hops, scratch, seen};
 use crate::packet::{Family, Tcp};

@@ -1,6 +1,6 @@
 //! Expiry by user space, on the real map.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evenkeel::dataplane::clock::Clock;
 use evenkeel::dataplane::flow_table::grace;
@@ -32,6 +32,22 @@ fn gone(node: &mut Node, packet: &Packet, number: u32) {
     let back = reply(packet, number).bytes();
     node.rows(&[("reply", back, Action::Pass, Reason::NoService, None)]);
     assert_ne!(node.send(packet).reason, Reason::Flow);
+}
+
+/// The time is written anew some jiffies after the last time only.
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn packets_of_either_direction_say_that_the_flow_goes_on() {
+    let mut node = Node::new(Method::Nat);
+    node.establish(&tcp(), 0);
+    let seen = |node: &Node| node.flows().iter().map(|half| half.last_seen).collect::<Vec<_>>();
+    for packet in [tcp(), reply(&tcp(), 0)] {
+        let (before, until) = (seen(&node), Instant::now() + Duration::from_secs(60));
+        while seen(&node) == before {
+            node.send(&packet);
+            assert!(Instant::now() < until, "it is never written");
+        }
+    }
 }
 
 #[test]

@@ -2,13 +2,18 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use evenkeel::desired::SourcePrefix;
+use lb_common::addr::Addr;
 use lb_common::backend::SERVING;
 use lb_common::reason::Reason;
-use lb_common::service::{Method, NO_TABLE, PER_PACKET, Scheduler, Service};
+use lb_common::service::{
+    DENY_OTHERS, LISTS, MOVED, Method, NO_TABLE, PER_PACKET, SOURCE_ALLOWED, SOURCE_DENIED, Scheduler,
+    Service,
+};
 
 use crate::dual::{
-    METHODS, NUMBER, ROUTER, Segment, address, answered, backend_record, delivered, frame, icmp, node, open,
-    request, server, service, tagged,
+    METHODS, NUMBER, ROUTER, Segment, address, answered, backend_record, client, delivered, frame, icmp,
+    node, open, request, server, service, tagged,
 };
 use crate::fixture::{Action, INSIDE_MAC, NODE_MAC, Node, ROUTER_MAC, backend_mac};
 use crate::packet::{FIN, RST, SYN};
@@ -188,6 +193,46 @@ fn an_error_about_a_flow_whose_backend_is_down_is_dropped() {
             node.backend(0, &down);
             let error = about_answer(&answer(&request(v6, true)), errors(v6)[0], LEAST);
             node.rows(&[("down", error, Action::Drop, Reason::NoBackend, None)]);
+        }
+    }
+}
+
+/// Puts the client on the service's lists.
+fn list(node: &mut Node, v6: bool, word: u32) {
+    let client = SourcePrefix { network: Addr::from(client(v6).ip()), length: 128 };
+    node.plane.sources.write(NUMBER, &client, word).unwrap();
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn an_error_about_a_flow_that_its_source_may_not_open_is_dropped() {
+    for v6 in [false, true] {
+        let quoted = answer(&request(v6, true));
+        let error = about_answer(&quoted, errors(v6)[3], LEAST);
+        let denied = || ("denied", error.clone(), Action::Drop, Reason::Denied, None);
+        for method in [Method::Nat, Method::Tunnel, Method::Direct] {
+            let mut node = node(v6, method, |service| service.flags = LISTS);
+            let arrives = arriving(&quoted, errors(v6)[3], LEAST, method, quoted.destination);
+            expect(&mut node, "on no list", error.clone(), arrives);
+            list(&mut node, v6, SOURCE_DENIED);
+            node.rows(&[denied()]);
+        }
+        let mut closed = node(v6, Method::Direct, |service| service.flags = LISTS | DENY_OTHERS);
+        closed.rows(&[denied()]);
+        list(&mut closed, v6, SOURCE_ALLOWED);
+        let arrives = arriving(&quoted, errors(v6)[3], LEAST, Method::Direct, quoted.destination);
+        expect(&mut closed, "on the list", error.clone(), arrives);
+        // What is among the half-open flows has not been let in yet either; what is in the flow table goes on.
+        for (packets, goes_on) in [(1, false), (2, true)] {
+            let mut node = node(v6, Method::FullNat, |service| service.flags = LISTS | MOVED);
+            let peer = open(&mut node, Method::FullNat, &request(v6, true), packets);
+            list(&mut node, v6, SOURCE_DENIED);
+            if goes_on {
+                let arrives = arriving(&quoted, errors(v6)[3], LEAST, Method::FullNat, peer);
+                expect(&mut node, "a flow", error.clone(), arrives);
+            } else {
+                node.rows(&[denied()]);
+            }
         }
     }
 }

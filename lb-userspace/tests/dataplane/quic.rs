@@ -3,7 +3,7 @@
 use evenkeel::desired::Family;
 use lb_common::backend::RESOLVED;
 use lb_common::reason::Reason;
-use lb_common::service::{Method, QuicKey};
+use lb_common::service::{CAPPED, Method, QuicKey};
 
 use crate::world::segment::Segment;
 use crate::world::{self, World, all, client, translates};
@@ -143,5 +143,29 @@ fn the_ids_of_one_service_are_none_of_another_and_tcp_has_none() {
         assert_eq!(world.send(&other).to(), 0);
         let segment = world.tcp().payload(&short(&connection_id(1)));
         assert_eq!(world.send(&segment).to(), 0);
+    }
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn an_id_of_a_backend_that_is_full_counts_for_nothing_but_who_is_there_stays() {
+    for (family, method) in all() {
+        let mut world = quic(family, method);
+        world.service(|record| record.flags |= CAPPED);
+        world.backend(1, |record| (record.high, record.low) = (2, 1));
+        let [first, second, third] =
+            [1000, 1001, 1002].map(|port| datagram(&world, port, &short(&connection_id(1))));
+        for packet in [&first, &second] {
+            let sent = world.send(packet);
+            assert_eq!((sent.reason, sent.to()), (Reason::ConnectionId, 1), "{family:?} {method:?}");
+        }
+        let sent = world.send(&third);
+        assert_eq!((sent.reason, sent.to()), (Reason::Opening, 0), "{family:?} {method:?}");
+        for (packet, backend) in [(&first, 1), (&second, 1), (&third, 0)] {
+            for reason in [Reason::NewFlow, Reason::Flow] {
+                let sent = world.send(packet);
+                assert_eq!((sent.reason, sent.to()), (reason, backend), "{family:?} {method:?}");
+            }
+        }
     }
 }

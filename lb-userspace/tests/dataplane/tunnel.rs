@@ -42,6 +42,22 @@ fn packets_reach_the_backend_whole_by_tunnel_and_direct() {
     }
 }
 
+/// One hop less is 0x0100 more in the header's checksum: 0xfeff becomes 0xffff, which is written as 0 (RFC 1624 section 3).
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_hop_that_is_counted_carries_over_in_the_header_checksum() {
+    let carries = |packet: &Packet| packet.bytes()[IP + 10..IP + 12] == [0xfe, 0xff];
+    let packet = (2..=255)
+        .flat_map(|ttl| (0..=255).map(move |length| tcp().ttl(ttl).payload(&vec![7; length])))
+        .find(carries)
+        .expect("life and length make any sum");
+    for method in [Method::Tunnel, Method::Direct] {
+        let mut node = Node::new(method);
+        node.establish(&tcp(), 0);
+        node.expect("carries over", &packet, Reason::Flow, 0);
+    }
+}
+
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn outer_header_says_what_rfc_2003_asks_for() {

@@ -2,20 +2,23 @@
 //! no checksum arithmetic. What the program is free to choose, a random backend and the port of a `fullnat` flow, is
 //! taken from what it did, and it is held to that from then on.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, SocketAddr};
+mod choose;
+mod out;
+mod remember;
 
-use lb_common::addr::{Addr, Address as _, V4};
-use lb_common::flow::{FlowKey, Ports};
-use lb_common::hash::{flow_hash, source_hash, table_entry};
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+
 use lb_common::reason::Reason;
 use lb_common::service::{MOVED, Method, PER_PACKET, STATELESS, Scheduler};
 
+use self::choose::entry_of;
+use self::out::{back, forth};
 use crate::frames::{ACK, FIN, Mac, RST, SYN};
 use crate::ports::{self, Parsed};
 use crate::world::{
-    BACKENDS, FIRST_PORT, INSIDE_MAC, KINDS, Kind, MIXED, NODE_MAC, PORT, PORTS, RANGED, RANGES, STILL, Seen,
-    WITHIN, backend_ip, backend_mac, backend_number, backend_port, backend_tags, pool, service_address,
+    BACKENDS, INSIDE_MAC, KINDS, Kind, NODE_MAC, PORT, RANGED, RANGES, Seen, WITHIN, backend_ip, backend_mac,
+    backend_number, backend_port, service_address,
 };
 
 /// A packet by its ends and protocol number.
@@ -227,128 +230,6 @@ impl Model {
         }
     }
 
-    /// Place of the scheduler's choice among the backends of the service.
-    fn choose(&self, packet: &Parsed, seen: &Seen, kind: Kind, v6: bool) -> Option<u32> {
-        let serves = |index: &u32| self.serving[*index as usize];
-        let still = KINDS[STILL].flags == kind.flags;
-        let (current, previous) = if still { (Some(MIXED), None) } else { (self.current, self.previous) };
-        if !Scheduler::is_hash(kind.scheduler as u8) {
-            let chosen = (0..BACKENDS).find(|index| seen.chose(backend_number(kind.reach, v6, *index)));
-            let may =
-                |index: &u32| serves(index) && current.is_some_and(|table| table == MIXED || table == *index);
-            if let Some(chosen) = chosen {
-                return Some(chosen).filter(may);
-            }
-            // It found one that does not serve, if there is one, or was dropped for another reason, if there is none.
-            let all =
-                (0..BACKENDS).filter(|index| current.is_some_and(|table| table == MIXED || table == *index));
-            let some_fails = all.clone().any(|index| !serves(&index)) || current.is_none();
-            let taken = |index: &u32| {
-                let flow = half(kind, backend_number(kind.reach, v6, *index), 0);
-                self.is_taken(packet, &reply_of(&packet.tuple, &flow))
-            };
-            return match seen.reason {
-                Reason::NoBackend if some_fails => None,
-                Reason::ReplyTaken => all.clone().filter(serves).find(taken),
-                _ => all.clone().find(serves),
-            };
-        }
-        let entry = entry_of(&packet.tuple, kind.scheduler) % BACKENDS;
-        let pick =
-            |table: Option<u32>| table.map(|table| if table == MIXED { entry } else { table }).filter(serves);
-        let (current, previous) = (pick(current), pick(previous));
-        let midway = packet.tuple.protocol == 6 || self.shown.contains(&packet.tuple);
-        if midway && !packet.is_bare_syn() { previous.or(current) } else { current }
-    }
-
-    /// Whether the table of hash schedulers moves this flow.
-    fn moves(&self, packet: &Parsed, kind: Kind) -> bool {
-        let entry = entry_of(&packet.tuple, kind.scheduler) % BACKENDS;
-        let pick = |table: Option<u32>| {
-            let index = table.map(|table| if table == MIXED { entry } else { table });
-            index.filter(|index| self.serving[*index as usize])
-        };
-        self.previous.is_some() && pick(self.current) != pick(self.previous)
-    }
-
-    fn store(&mut self, packet: &Parsed, seen: &Seen, flow: &mut Half, kind: Kind, known: bool) -> Reason {
-        let (nat, full) = (flow.method == Method::Nat, flow.method == Method::FullNat);
-        if nat && self.reply_taken(packet, &reply_of(&packet.tuple, flow)) {
-            return Reason::ReplyTaken;
-        }
-        if packet.flags & RST != 0 {
-            return if full && !known { Reason::NoService } else { Reason::Untracked };
-        }
-        if full && !self.keeps_port(packet, flow) {
-            flow.given = Some(self.new_port(packet, seen, flow));
-        }
-        let reply = reply_of(&packet.tuple, flow);
-        let back = reply_half(packet, flow);
-        if !packet.is_bare_syn() && (known || self.shown.contains(&packet.tuple)) {
-            self.flows.insert(packet.tuple, *flow);
-            if nat || full {
-                self.flows.insert(reply, back);
-                self.half_open.remove(&reply);
-            }
-            self.half_open.remove(&packet.tuple);
-            self.shown.remove(&packet.tuple);
-            return Reason::NewFlow;
-        }
-        self.shown.insert(packet.tuple);
-        if nat || full {
-            self.half_open.insert(reply, back);
-        }
-        let scheduled = !Scheduler::is_hash(kind.scheduler as u8) || self.moves(packet, kind);
-        if full || !known && scheduled && kind.flags & STATELESS == 0 {
-            self.half_open.insert(packet.tuple, *flow);
-        }
-        Reason::Opening
-    }
-
-    /// Whether the port that a `fullnat` flow was given while it opened is still kept for it.
-    fn keeps_port(&self, packet: &Parsed, flow: &Half) -> bool {
-        flow.given.is_some()
-            && self.half_open.get(&reply_of(&packet.tuple, flow)).is_some_and(|half| {
-                half.reply.is_some_and(|(service, client, _)| {
-                    (service, client) == (packet.tuple.destination, packet.tuple.source)
-                })
-            })
-    }
-
-    /// The port that the program gave a flow, which must be one that nobody else has.
-    fn new_port(&self, packet: &Parsed, seen: &Seen, flow: &Half) -> SocketAddr {
-        let given = ports::source_of(&seen.frame).unwrap();
-        let v6 = packet.tuple.source.is_ipv6();
-        assert!(
-            pool(v6).contains(&given.ip()) && (FIRST_PORT..FIRST_PORT + PORTS).contains(&given.port()),
-            "{given}"
-        );
-        let reply = reply_of(&packet.tuple, &Half { given: Some(given), ..*flow });
-        assert!(
-            !self.flows.contains_key(&reply) && !self.half_open.contains_key(&reply),
-            "{given} is another flow's"
-        );
-        given
-    }
-
-    /// Whether another flow gets the replies; one that is over is forgotten.
-    fn reply_taken(&mut self, packet: &Parsed, reply: &Tuple) -> bool {
-        let taken = self.is_taken(packet, reply);
-        if !taken && let Some(Half { reply: Some((end, client, _)), .. }) = self.flows.remove(reply) {
-            self.flows.remove(&Tuple { source: client, destination: end, protocol: reply.protocol });
-        }
-        taken
-    }
-
-    fn is_taken(&self, packet: &Parsed, reply: &Tuple) -> bool {
-        let Some(Half { reply: Some((end, client, _)), ended, .. }) = self.flows.get(reply).copied() else {
-            return false;
-        };
-        let forward = Tuple { source: client, destination: end, protocol: reply.protocol };
-        end != packet.tuple.destination
-            && self.flows.get(&forward).is_some_and(|forward| !over(forward.ended, ended))
-    }
-
     fn half_open_reply(&mut self, packet: &Parsed) -> Verdict {
         let known =
             self.flows.get(&packet.tuple).filter(|_| packet.flags & SYN != 0).and_then(|half| half.reply);
@@ -419,49 +300,6 @@ fn service_of(tuple: &Tuple) -> Option<(Kind, bool)> {
         RANGES.iter().any(|(first, last)| (*first..=*last).contains(&to.port())).then_some(service)
     };
     number.map(|service| (KINDS[service], v6))
-}
-
-/// Both nodes of a pair must agree on it, so the hash is part of the rules.
-fn entry_of(tuple: &Tuple, scheduler: Scheduler) -> u32 {
-    let ports = Ports { source: tuple.source.port().to_be(), destination: tuple.destination.port().to_be() };
-    let protocol = u32::from(tuple.protocol);
-    let (source, destination) = (Addr::from(tuple.source.ip()), Addr::from(tuple.destination.ip()));
-    let hashes = match tuple.source.ip() {
-        IpAddr::V4(_) => {
-            let (source, destination) = (V4::from_mapped(source), V4::from_mapped(destination));
-            [flow_hash(&FlowKey { source, destination, ports, protocol }) >> 32, source_hash(source).into()]
-        }
-        IpAddr::V6(_) => {
-            [flow_hash(&FlowKey { source, destination, ports, protocol }) >> 32, source_hash(source).into()]
-        }
-    };
-    table_entry(hashes[usize::from(scheduler == Scheduler::Source)] as u32)
-}
-
-/// To the backend, if a hop is left.
-fn forth(packet: &Parsed, reason: Reason, flow: &Half) -> Verdict {
-    if packet.ttl < 2 {
-        return (Reason::TtlExceeded, None);
-    }
-    let (mut source, mut destination, mut tunnel) = (packet.tuple.source, packet.tuple.destination, None);
-    match flow.method {
-        Method::Nat | Method::FullNat => {
-            destination = backend_end(&packet.tuple, flow.backend);
-            source = flow.given.unwrap_or(source);
-        }
-        Method::Tunnel => tunnel = Some(flow.backend),
-        Method::Direct => {}
-    }
-    let hop = Hop { to: backend_mac(flow.backend), from: INSIDE_MAC, tags: backend_tags(flow.backend) };
-    (reason, Some(Out { hop, source, destination, tunnel }))
-}
-
-/// To the client, if a hop is left.
-fn back(packet: &Parsed, service: SocketAddr, client: SocketAddr, hop: Hop) -> Verdict {
-    if packet.ttl < 2 {
-        return (Reason::TtlExceeded, None);
-    }
-    (Reason::Reply, Some(Out { hop, source: service, destination: client, tunnel: None }))
 }
 
 impl Parsed {
