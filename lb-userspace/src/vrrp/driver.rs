@@ -22,6 +22,8 @@ const BATCH: usize = 32;
 /// Packets before a backup's timer counts: more than the socket holds, so that a master buried in a flood is heard.
 const BACKLOG: usize = 4096;
 const PUBLISH_AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// The machine's channel of IPv4.
+const CHANNEL: usize = 0;
 /// With nothing to wait for.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -97,8 +99,7 @@ impl Driver {
                 Turn::Interface(Ok(())) => self.look_at_interface(),
                 Turn::Interface(Err(_)) => {
                     let why = "the thread that keeps its addresses has ended".to_owned();
-                    self.machine
-                        .handle_event(machine::Event::Interface(Interface::Unusable(why)), Instant::now());
+                    self.interface_changed(Interface::Unusable(why));
                     self.keeper_gone = true;
                 }
                 Turn::Timer => {
@@ -136,7 +137,7 @@ impl Driver {
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::SendAdvert { priority } => self.send(priority),
+            Action::SendAdvert { priority, .. } => self.send(priority),
             Action::TakeAddresses => self.want(|wanted| wanted.hold = true),
             Action::ReleaseAddresses => self.want(|wanted| wanted.hold = false),
             Action::Announce => self.want(|wanted| wanted.bursts += 1),
@@ -219,12 +220,12 @@ impl Driver {
                 return;
             }
         };
-        let from = Peer { address: received.source, priority: received.advert.priority };
+        let from = Peer { address: IpAddr::V4(received.source), priority: received.advert.priority };
         self.report.received(from, received.checksum == Checksum::PseudoHeader);
         self.adopt_checksum(received.checksum, from);
         self.compare_interval(received.advert.interval, from);
         let heard = Heard { from, interval: received.advert.interval };
-        self.machine.handle_event(machine::Event::Advert(heard), Instant::now());
+        self.machine.handle_event(machine::Event::Advert { channel: CHANNEL, heard }, Instant::now());
     }
 
     fn adopt_checksum(&mut self, checksum: Checksum, from: Peer) {
@@ -268,10 +269,18 @@ impl Driver {
             Err(error) => Interface::Unusable(format!("cannot open a VRRP socket: {error}")),
         };
         self.primary = match &interface {
-            Interface::Up { primary } => Some(*primary),
-            Interface::Missing | Interface::Down | Interface::NoAddress | Interface::Unusable(_) => None,
+            Interface::Up { primary: IpAddr::V4(primary) } => Some(*primary),
+            Interface::Up { .. }
+            | Interface::Missing
+            | Interface::Down
+            | Interface::NoAddress
+            | Interface::Unusable(_) => None,
         };
-        self.machine.handle_event(machine::Event::Interface(interface), Instant::now());
+        self.interface_changed(interface);
+    }
+
+    fn interface_changed(&mut self, interface: Interface) {
+        self.machine.handle_event(machine::Event::Interface { channel: CHANNEL, interface }, Instant::now());
     }
 
     /// A socket is bound to an index: an interface that was made anew needs another.
@@ -296,10 +305,16 @@ async fn readable(socket: Option<&(u32, AdvertSocket)>) {
 
 fn machine_config(config: &model::Instance) -> machine::Config {
     machine::Config {
-        interface: config.interface.clone(),
         priority: config.priority,
-        interval: config.advertise,
-        preempt: config.preempt != model::Preempt::Never,
+        preempt: config.preempt,
+        channels: vec![machine::Channel {
+            interface: config.interface.clone(),
+            vrid: config.vrid,
+            family: machine::Family::V4,
+            version: config.version,
+            interval: config.advertise,
+        }],
+        announce_every: config.announce_every,
     }
 }
 
