@@ -304,7 +304,7 @@ fn state_of(link: Link, present: &[Present], wanted: &Wanted) -> Interface {
     candidates()
         .find(|present| !present.secondary)
         .or_else(|| candidates().next())
-        .map_or(Interface::NoAddress, |present| Interface::Up { primary: present.address })
+        .map_or(Interface::NoAddress, |present| Interface::Up { primary: present.address.into() })
 }
 
 /// Addresses to remove: managed ones that are not to be held, or not with this length.
@@ -385,7 +385,7 @@ mod tests {
     fn a_virtual_address_is_never_the_one_to_send_from() {
         let link = Link { index: 1, up: true, mac: None };
         let found = [present(VIRTUAL, 24, true), Present { secondary: true, ..present(PRIMARY, 24, false) }];
-        assert_eq!(state_of(link, &found, &wanted(true)), Interface::Up { primary: PRIMARY });
+        assert_eq!(state_of(link, &found, &wanted(true)), Interface::Up { primary: PRIMARY.into() });
         assert_eq!(state_of(link, &found[..1], &wanted(true)), Interface::NoAddress);
         assert_eq!(state_of(Link { up: false, ..link }, &found, &wanted(true)), Interface::Down);
     }

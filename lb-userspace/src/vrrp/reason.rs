@@ -2,13 +2,15 @@
 #![deny(clippy::disallowed_methods)]
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 use std::time::Duration;
+
+use super::machine::Family;
 
 /// Another node, as its last advertisement told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Peer {
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     pub priority: u8,
 }
 
@@ -21,11 +23,12 @@ impl fmt::Display for Peer {
 /// Why the state is what it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reason {
-    /// The interface has not been looked at yet.
+    /// The interfaces have not all been looked at yet.
     Starting,
-    /// The interface works, and a master may be there: listening.
+    /// The interfaces work, and a master may be there: listening.
     Listening {
-        interface: String,
+        /// Each once.
+        interfaces: Vec<String>,
     },
     /// Priority 255.
     Owner,
@@ -51,21 +54,32 @@ pub enum Reason {
     /// Another master won by address.
     HigherAddress {
         master: Peer,
-        own: Ipv4Addr,
+        own: IpAddr,
     },
+    /// Handed over by command, and the other node is master.
+    HandedOver {
+        master: Peer,
+    },
+    /// Handed over by command in vain: still, or again, master.
+    NoSuccessor,
     InterfaceMissing {
         interface: String,
     },
     InterfaceDown {
         interface: String,
     },
-    /// Nothing to send from: the interface has no IPv4 address but the virtual ones.
+    /// Nothing to send from: the interface has no address of the family but the virtual ones.
     NoAddress {
         interface: String,
+        family: Family,
     },
     /// A socket could not be opened, or the like.
     Unusable {
         interface: String,
+        why: String,
+    },
+    /// What is tracked says that this node cannot serve.
+    Tracking {
         why: String,
     },
     Stopped,
@@ -75,7 +89,7 @@ impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Starting => write!(f, "starting"),
-            Self::Listening { interface } => write!(f, "interface {interface} is up, listening for a master"),
+            Self::Listening { interfaces } => listening(f, interfaces),
             Self::Owner => write!(f, "priority 255 owns the addresses"),
             Self::Silence { master: Some(master), lasted } => {
                 write!(f, "no advertisement from {master} for {:.2} s", lasted.as_secs_f64())
@@ -84,23 +98,40 @@ impl fmt::Display for Reason {
                 write!(f, "no advertisement from any node for {:.2} s", lasted.as_secs_f64())
             }
             Self::MasterStopped { master } => write!(f, "{} stopped", master.address),
-            Self::Preempted { master, own } => {
-                write!(f, "{} is master with priority {}, ours is {own}", master.address, master.priority)
-            }
+            Self::Preempted { master, own } => is_master(f, *master, *own),
             Self::HigherPriority { master, own } => {
                 write!(f, "{} has priority {}, ours is {own}", master.address, master.priority)
             }
             Self::HigherAddress { master, own } => {
                 write!(f, "{master} has our priority and a higher address than {own}")
             }
+            Self::HandedOver { master } => write!(f, "handed over by evenkeel failover to {master}"),
+            Self::NoSuccessor => {
+                write!(f, "no other node took over at evenkeel failover: is another one healthy?")
+            }
             Self::InterfaceMissing { interface } => write!(f, "there is no interface {interface}"),
             Self::InterfaceDown { interface } => write!(f, "interface {interface} is down"),
-            Self::NoAddress { interface } => write!(
+            Self::NoAddress { interface, family: Family::V4 } => write!(
                 f,
                 "interface {interface} has no IPv4 address to send from: give it one besides the virtual ones"
             ),
+            Self::NoAddress { interface, family: Family::V6 } => write!(
+                f,
+                "interface {interface} has no IPv6 address to send from: it needs a link-local one besides the \
+                 virtual ones"
+            ),
             Self::Unusable { interface, why } => write!(f, "interface {interface} cannot be used: {why}"),
+            Self::Tracking { why } => write!(f, "{why}"),
             Self::Stopped => write!(f, "stopped"),
         }
     }
+}
+
+pub(super) fn is_master(f: &mut fmt::Formatter<'_>, master: Peer, own: u8) -> fmt::Result {
+    write!(f, "{} is master with priority {}, ours is {own}", master.address, master.priority)
+}
+
+fn listening(f: &mut fmt::Formatter<'_>, interfaces: &[String]) -> fmt::Result {
+    let (noun, verb) = if interfaces.len() == 1 { ("interface", "is") } else { ("interfaces", "are") };
+    write!(f, "{noun} {} {verb} up, listening for a master", interfaces.join(", "))
 }

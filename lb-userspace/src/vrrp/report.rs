@@ -1,7 +1,6 @@
 //! What an instance tells about itself, kept by its driver and read by everyone else.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -75,7 +74,7 @@ impl Report {
         self.now.advertisements_received += 1;
         self.now.pseudo_header_checksums += u64::from(pseudo_header);
         self.now.peer = Some(status::Peer {
-            address: IpAddr::V4(peer.address),
+            address: peer.address,
             priority: peer.priority,
             heard_at: seconds_since_epoch(),
         });

@@ -1,19 +1,27 @@
 //! The state machine, event by event.
 
+mod groups;
+mod hand_over;
+mod preemption;
+mod reconfigure;
 mod stop;
+mod table;
+mod tracking;
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use super::machine::{Action, Config, Event, Heard, Interface, Machine, Peer, Reason};
-use crate::config::model::Priority;
+use super::machine::{
+    Action, Channel, Config, Event, Family, Heard, Interface, Machine, Peer, Reason, Tracking,
+};
+use crate::config::model::{Preempt, Priority, Version, Vrid};
 use crate::status::InstanceState::{self, Backup, Fault, Init, Master};
 
 const SECOND: Duration = Duration::from_secs(1);
-const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 5);
-const LOWER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 4);
+const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 5));
+const LOWER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 4));
 /// Greater as a number, smaller as text.
-const HIGHER_ADDRESS: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 40);
+const HIGHER_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 40));
 
 /// A machine, its clock, and what it asked for since last asked.
 struct Bench {
@@ -24,11 +32,25 @@ struct Bench {
 
 fn config(priority: u8) -> Config {
     Config {
-        interface: "eth0".to_owned(),
         priority: Priority::new(priority).unwrap(),
-        interval: SECOND,
-        preempt: true,
+        preempt: Preempt::After(Duration::ZERO),
+        channels: vec![channel(SECOND)],
+        announce_every: None,
     }
+}
+
+fn channel(interval: Duration) -> Channel {
+    Channel {
+        interface: "eth0".to_owned(),
+        vrid: Vrid::new(7).unwrap(),
+        family: Family::V4,
+        version: Version::V3,
+        interval,
+    }
+}
+
+fn every(interval: Duration, priority: u8) -> Config {
+    Config { channels: vec![channel(interval)], ..config(priority) }
 }
 
 impl Bench {
@@ -41,7 +63,7 @@ impl Bench {
         let mut bench = Self::new(config(100));
         match state {
             Init => {}
-            Fault => bench.event(Event::Interface(Interface::Down)),
+            Fault => bench.event(down()),
             Backup => bench.event(up()),
             Master => {
                 bench.event(up());
@@ -57,7 +79,7 @@ impl Bench {
         self.machine.handle_event(event, self.now);
     }
 
-    fn hear(&mut self, address: Ipv4Addr, priority: u8) {
+    fn hear(&mut self, address: IpAddr, priority: u8) {
         self.event(advert(address, priority));
     }
 
@@ -100,15 +122,27 @@ impl Bench {
 }
 
 fn up() -> Event {
-    Event::Interface(Interface::Up { primary: OWN })
+    interface(Interface::Up { primary: OWN })
 }
 
-fn advert(address: Ipv4Addr, priority: u8) -> Event {
-    Event::Advert(Heard { from: Peer { address, priority }, interval: SECOND })
+fn down() -> Event {
+    interface(Interface::Down)
+}
+
+fn interface(interface: Interface) -> Event {
+    Event::Interface { channel: 0, interface }
+}
+
+fn advert(address: IpAddr, priority: u8) -> Event {
+    Event::Advert { channel: 0, heard: claim(address, priority, SECOND) }
+}
+
+fn claim(address: IpAddr, priority: u8, interval: Duration) -> Heard {
+    Heard { from: Peer { address, priority }, interval }
 }
 
 fn send(priority: u8) -> Action {
-    Action::SendAdvert { priority }
+    Action::SendAdvert { channel: 0, priority }
 }
 
 /// Skew and down interval of RFC 9568 section 6.1 for priority 100 and one second.
@@ -116,62 +150,12 @@ const SKEW: Duration = Duration::from_micros(609_375);
 const DOWN: Duration = Duration::from_micros(3_609_375);
 
 #[test]
-fn every_event_in_every_state_leads_where_the_table_says() {
-    let down = || Event::Interface(Interface::Down);
-    let table = [
-        (Init, up(), Backup),
-        (Init, down(), Fault),
-        (Init, advert(HIGHER_ADDRESS, 200), Init),
-        (Init, advert(HIGHER_ADDRESS, 0), Init),
-        (Init, Event::Stop, Init),
-        (Fault, up(), Backup),
-        (Fault, down(), Fault),
-        (Fault, Event::Interface(Interface::Missing), Fault),
-        (Fault, advert(HIGHER_ADDRESS, 200), Fault),
-        (Fault, advert(HIGHER_ADDRESS, 0), Fault),
-        (Fault, Event::Stop, Init),
-        (Backup, up(), Backup),
-        (Backup, down(), Fault),
-        (Backup, Event::Interface(Interface::Missing), Fault),
-        (Backup, Event::Interface(Interface::NoAddress), Fault),
-        (Backup, Event::Interface(Interface::Unusable("no".into())), Fault),
-        (Backup, advert(LOWER_ADDRESS, 50), Backup),
-        (Backup, advert(LOWER_ADDRESS, 100), Backup),
-        (Backup, advert(HIGHER_ADDRESS, 200), Backup),
-        (Backup, advert(HIGHER_ADDRESS, 0), Backup),
-        (Backup, Event::Stop, Init),
-        (Master, up(), Master),
-        (Master, down(), Fault),
-        (Master, Event::Interface(Interface::Missing), Fault),
-        (Master, Event::Interface(Interface::NoAddress), Fault),
-        (Master, advert(HIGHER_ADDRESS, 50), Master),
-        (Master, advert(LOWER_ADDRESS, 100), Master),
-        (Master, advert(HIGHER_ADDRESS, 100), Backup),
-        (Master, advert(LOWER_ADDRESS, 101), Backup),
-        (Master, advert(HIGHER_ADDRESS, 0), Master),
-        (Master, Event::Stop, Master),
-    ];
-    for (from, event, to) in table {
-        let mut bench = Bench::in_state(from);
-        bench.event(event.clone());
-        assert_eq!(bench.machine.state(), to, "{event:?} in {from:?}");
-        let moved = bench.drain().into_iter().any(|action| matches!(action, Action::Transition { .. }));
-        assert_eq!(moved, from != to, "{event:?} in {from:?}");
-        let released = from == Master && to != Master;
-        assert_eq!(bench.machine.poll_timeout().is_some(), matches!(to, Backup | Master));
-        let mut again = Bench::in_state(from);
-        again.event(event.clone());
-        assert_eq!(again.drain().contains(&Action::ReleaseAddresses), released, "{event:?} in {from:?}");
-    }
-}
-
-#[test]
 fn alone_it_becomes_master_after_the_down_interval_and_advertises_every_interval() {
     let mut bench = Bench::new(config(100));
     bench.event(up());
     let actions = bench.run_for(DOWN + 2 * SECOND);
     let transition = |from, to, reason| Action::Transition { from, to, reason };
-    let listening = Reason::Listening { interface: "eth0".into() };
+    let listening = Reason::Listening { interfaces: vec!["eth0".into()] };
     let silence = Reason::Silence { master: None, lasted: DOWN };
     assert_eq!(
         actions,
@@ -199,7 +183,7 @@ fn a_master_announces_once_more_after_five_seconds() {
 
 #[test]
 fn the_owner_is_master_at_once() {
-    for preempt in [true, false] {
+    for preempt in [Preempt::After(Duration::ZERO), Preempt::Never] {
         let mut bench = Bench::new(Config { preempt, ..config(255) });
         bench.event(up());
         assert_eq!(bench.machine.state(), Master);
@@ -211,7 +195,7 @@ fn the_owner_is_master_at_once() {
 fn a_backup_counts_by_the_interval_that_the_master_tells() {
     let mut bench = Bench::in_state(Backup);
     let from = Peer { address: LOWER_ADDRESS, priority: 200 };
-    bench.event(Event::Advert(Heard { from, interval: SECOND / 100 }));
+    bench.event(Event::Advert { channel: 0, heard: Heard { from, interval: SECOND / 100 } });
     assert_eq!(bench.takeover_after(), DOWN / 100);
     let silence = Reason::Silence { master: Some(from), lasted: DOWN / 100 };
     assert_eq!(*bench.machine.reason(), silence);
@@ -226,21 +210,6 @@ fn a_backup_of_equal_priority_stays_whatever_the_address() {
         bench.hear(address, 100);
         assert_eq!(bench.takeover_after(), DOWN);
     }
-}
-
-#[test]
-fn a_master_of_lower_priority_is_preempted_only_if_configured() {
-    let mut bench = Bench::in_state(Backup);
-    bench.run_for(3 * SECOND);
-    bench.hear(HIGHER_ADDRESS, 99);
-    assert_eq!(bench.takeover_after(), SKEW);
-    assert_eq!(bench.machine.reason().to_string(), "10.0.0.40 is master with priority 99, ours is 100");
-
-    let mut bench = Bench::new(Config { preempt: false, ..config(100) });
-    bench.event(up());
-    bench.run_for(3 * SECOND);
-    bench.hear(HIGHER_ADDRESS, 99);
-    assert_eq!(bench.takeover_after(), DOWN);
 }
 
 #[test]
@@ -325,56 +294,14 @@ fn a_master_that_steps_back_says_why() {
 #[test]
 fn a_fault_says_what_is_wrong_and_ends_with_it() {
     let mut bench = Bench::in_state(Master);
-    bench.event(Event::Interface(Interface::Down));
+    bench.event(down());
     assert_eq!(bench.drain()[0], Action::ReleaseAddresses);
     assert_eq!(bench.machine.reason().to_string(), "interface eth0 is down");
-    bench.event(Event::Interface(Interface::Missing));
+    bench.event(interface(Interface::Missing));
     assert_eq!(bench.drain(), []);
     assert_eq!(bench.machine.reason().to_string(), "there is no interface eth0");
     bench.event(up());
     assert_eq!(bench.takeover_after(), DOWN);
-}
-
-#[test]
-fn a_reload_neither_delays_nor_repeats_an_advertisement() {
-    let untouched: Vec<_> = Bench::in_state(Master).sent_in(20 * SECOND);
-    let mut bench = Bench::in_state(Master);
-    let mut sent = Vec::new();
-    for reload in 0..200_u32 {
-        let priority = Priority::new(if reload % 2 == 0 { 120 } else { 100 }).unwrap();
-        let preempt = reload % 3 == 0;
-        bench.machine.reconfigure(Config { priority, preempt, ..config(100) }, bench.now);
-        sent.extend(bench.sent_in(SECOND / 10));
-    }
-    assert_eq!(sent, untouched);
-}
-
-#[test]
-fn a_longer_interval_starts_after_the_advertisement_that_tells_it() {
-    let mut bench = Bench::in_state(Master);
-    let due = bench.machine.poll_timeout();
-    bench.machine.reconfigure(Config { interval: 10 * SECOND, ..config(100) }, bench.now);
-    assert_eq!(bench.machine.poll_timeout(), due);
-    let sent = bench.sent_in(12 * SECOND);
-    assert_eq!(sent[1] - sent[0], 10 * SECOND);
-}
-
-#[test]
-fn a_shorter_interval_counts_from_the_last_advertisement() {
-    let mut bench = Bench::in_state(Master);
-    let last = bench.machine.poll_timeout().unwrap() - SECOND;
-    bench.machine.reconfigure(Config { interval: SECOND / 10, ..config(100) }, bench.now);
-    assert_eq!(bench.machine.poll_timeout(), Some(last + SECOND / 10));
-}
-
-#[test]
-fn a_new_priority_moves_a_running_down_timer_by_its_skew_only() {
-    let mut bench = Bench::in_state(Backup);
-    bench.run_for(2 * SECOND);
-    let priority = Priority::new(200).unwrap();
-    bench.machine.reconfigure(Config { priority, ..config(100) }, bench.now);
-    let skew = SECOND * 56 / 256;
-    assert_eq!(bench.takeover_after(), SECOND + skew);
 }
 
 #[test]

@@ -21,11 +21,10 @@ fn a_master_that_stops_tells_the_others_and_lets_go_when_one_of_them_is_master()
 #[test]
 fn a_master_that_stops_serves_until_the_slowest_successor_does_at_every_interval() {
     for interval in [SECOND / 100, SECOND / 10, SECOND, 10 * SECOND, 40_950 * SECOND / 1_000] {
-        let heard =
-            |priority| Event::Advert(Heard { from: Peer { address: HIGHER_ADDRESS, priority }, interval });
-        let mut leaving = Bench::new(Config { interval, ..config(255) });
+        let heard = |priority| Event::Advert { channel: 0, heard: claim(HIGHER_ADDRESS, priority, interval) };
+        let mut leaving = Bench::new(every(interval, 255));
         leaving.event(up());
-        let mut next = Bench::new(Config { interval, ..config(1) });
+        let mut next = Bench::new(every(interval, 1));
         next.event(up());
         next.event(heard(255));
 
@@ -42,7 +41,7 @@ fn a_master_that_stops_serves_until_the_slowest_successor_does_at_every_interval
 #[test]
 fn a_stop_ends_without_a_successor_and_at_once_without_the_interface() {
     for interval in [SECOND, 40 * SECOND] {
-        let mut bench = Bench::new(Config { interval, ..config(255) });
+        let mut bench = Bench::new(every(interval, 255));
         bench.event(up());
         bench.event(Event::Stop);
         bench.run_for(leave_limit(interval));
@@ -50,7 +49,7 @@ fn a_stop_ends_without_a_successor_and_at_once_without_the_interface() {
     }
     let mut bench = Bench::in_state(Master);
     bench.event(Event::Stop);
-    bench.event(Event::Interface(Interface::Down));
+    bench.event(down());
     assert!(bench.drain().contains(&Action::ReleaseAddresses));
     assert!(bench.machine.stopped());
 }
@@ -62,8 +61,14 @@ fn nothing_revives_a_stopped_machine() {
         bench.event(Event::Stop);
         bench.run_for(leave_limit(SECOND));
         bench.event(up());
-        bench.event(Event::Interface(Interface::Down));
+        bench.event(down());
         bench.hear(HIGHER_ADDRESS, 0);
+        for event in [Event::Yield, Event::Unyield, Event::Announce, Event::Stop] {
+            bench.event(event);
+        }
+        bench.event(Event::Tracking(Tracking { adjustment: 0, fault: Some("ill".into()) }));
+        bench.event(Event::Tracking(Tracking::default()));
+        bench.machine.reconfigure(config(255), bench.now);
         assert_eq!(bench.run_for(60 * SECOND), []);
         assert_eq!(bench.machine.state(), Init);
         assert!(bench.machine.stopped());

@@ -1,0 +1,63 @@
+//! Who was heard on a channel.
+#![deny(clippy::disallowed_methods)]
+
+use std::time::{Duration, Instant};
+
+use super::super::reason::Peer;
+use super::config::Heard;
+
+/// Another node, as its last advertisement told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Node {
+    pub peer: Peer,
+    pub interval: Duration,
+    pub heard_at: Instant,
+}
+
+/// The nodes heard last, bounded.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Nodes(Vec<Node>);
+
+impl Nodes {
+    const CAPACITY: usize = 8;
+
+    pub(super) fn heard(&mut self, heard: Heard, now: Instant) {
+        let node = Node { peer: heard.from, interval: heard.interval, heard_at: now };
+        if let Some(known) = self.0.iter_mut().find(|known| known.peer.address == node.peer.address) {
+            *known = node;
+            return;
+        }
+        if self.0.len() == Self::CAPACITY {
+            let oldest = (0..self.0.len()).min_by_key(|&index| self.0[index].heard_at);
+            oldest.map(|index| self.0.swap_remove(index));
+        }
+        self.0.push(node);
+    }
+
+    pub(super) fn as_slice(&self) -> &[Node] {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{IpAddr, Ipv4Addr};
+
+    use super::*;
+
+    #[test]
+    fn the_last_eight_nodes_are_known_each_with_its_last_word() {
+        let start = Instant::now();
+        let mut nodes = Nodes::default();
+        for (second, node) in [(0, 0), (1, 1), (2, 0)].into_iter().chain((2..9).map(|node| (node + 1, node)))
+        {
+            let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, node as u8));
+            let from = Peer { address, priority: second as u8 };
+            nodes
+                .heard(Heard { from, interval: Duration::from_secs(1) }, start + Duration::from_secs(second));
+        }
+        let mut known: Vec<_> = nodes.as_slice().iter().map(|node| node.peer.priority).collect();
+        known.sort_unstable();
+        assert_eq!(known, [2, 3, 4, 5, 6, 7, 8, 9]);
+    }
+}
