@@ -8,13 +8,13 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
 use super::handle::Event;
-use super::keeper::{Seen, Wanted};
+use super::keeper::{Family, Seen, Usable, Wanted};
 use super::log::log;
 use super::machine::{self, Action, Heard, Interface, Machine, Peer};
 use super::report::Report;
 use super::socket::AdvertSocket;
 use super::wire::{self, Advert, Checksum, Expected};
-use crate::config::model::{self, Priority};
+use crate::config::model;
 use crate::status::InstanceState;
 
 /// Packets in a row before timers get their turn: a flood must not delay an advertisement.
@@ -252,19 +252,19 @@ impl Driver {
         self.config = self.configured.borrow_and_update().clone();
         self.machine.reconfigure(machine_config(&self.config), Instant::now());
         self.report.reconfigured(&self.config);
-        let wanted = wanted_of(&self.config);
-        self.wanted.send_if_modified(|current| {
-            let changed = current.addresses != wanted.addresses || current.owner != wanted.owner;
-            current.addresses = wanted.addresses;
-            current.owner = wanted.owner;
-            changed
-        });
+        let wanted = Wanted::of([&self.config]);
+        self.wanted.send_if_modified(|current| current.reconfigure(wanted));
     }
 
     fn look_at_interface(&mut self) {
         let Some(seen) = self.seen.borrow_and_update().clone() else { return };
-        let interface = match self.reopen_socket(seen.index) {
-            Ok(()) => seen.interface,
+        let channel = seen.channels.into_iter().find(|channel| channel.family == Family::V4);
+        let (index, interface) = match channel {
+            Some(channel) => (channel.place.map(|place| place.index), usable(channel.interface)),
+            None => (None, Interface::NoAddress),
+        };
+        let interface = match self.reopen_socket(index) {
+            Ok(()) => interface,
             Err(error) => Interface::Unusable(format!("cannot open a VRRP socket: {error}")),
         };
         self.primary = match &interface {
@@ -303,15 +303,11 @@ fn machine_config(config: &model::Instance) -> machine::Config {
     }
 }
 
-pub(super) fn wanted_of(config: &model::Instance) -> Wanted {
-    let addresses = config.addresses.iter().filter_map(|prefix| match prefix.prefix.address {
-        IpAddr::V4(address) => Some((address, prefix.prefix.length)),
-        IpAddr::V6(_) => None,
-    });
-    Wanted {
-        hold: false,
-        addresses: addresses.collect(),
-        owner: config.priority == Priority::OWNER,
-        bursts: 0,
+fn usable(interface: Usable) -> Interface {
+    match interface {
+        Usable::Missing => Interface::Missing,
+        Usable::Down => Interface::Down,
+        Usable::Up { primary: IpAddr::V4(primary) } => Interface::Up { primary },
+        Usable::NoAddress | Usable::Up { .. } => Interface::NoAddress,
     }
 }
