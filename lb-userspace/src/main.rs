@@ -10,7 +10,7 @@ use clap::{Parser, Subcommand};
 use evenkeel::cli::{apply, check, decap, status, take};
 use evenkeel::daemon;
 use evenkeel::daemon::control::{self, Wanted};
-use evenkeel::vrrp::guard;
+use evenkeel::vrrp::{Keeper, guard};
 use tracing_subscriber::EnvFilter;
 
 /// A layer-4 load balancer in XDP, with health checks and VRRP.
@@ -124,14 +124,15 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         Command::Run(args) => {
             log(&args.log)?;
             // Before any thread is started, and before anything is held that it should let go of.
-            let guard = guard::start()?;
+            let keeper = Keeper::start(guard::start()?)
+                .context("cannot start the thread that keeps the virtual addresses")?;
             let options = daemon::Options {
                 config: args.config,
                 run_dir: args.daemon.run_dir,
                 bpf_dir: args.bpf_dir,
                 state_dir: args.state_dir,
             };
-            runtime()?.block_on(daemon::run(options, guard))?;
+            runtime()?.block_on(daemon::run(options, keeper))?;
         }
         Command::Check(args) => return Ok(check::run(&args)),
         Command::Apply { args, daemon } => {

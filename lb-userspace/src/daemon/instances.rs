@@ -8,11 +8,10 @@ use tokio::task::JoinSet;
 
 use crate::config::model::{Config, Instance};
 use crate::status;
-use crate::vrrp::guard::Guard;
-use crate::vrrp::{self, Handle, StartError};
+use crate::vrrp::{self, Handle, Keeper, StartError};
 
 pub(super) struct Instances {
-    guard: Guard,
+    keeper: Keeper,
     events: mpsc::Sender<vrrp::Event>,
     running: BTreeMap<Identity, Handle>,
     /// Each ends when its addresses are gone, which takes up to seconds.
@@ -36,9 +35,9 @@ impl Identity {
 }
 
 impl Instances {
-    pub(super) fn new(guard: Guard, events: mpsc::Sender<vrrp::Event>) -> Self {
+    pub(super) fn new(keeper: Keeper, events: mpsc::Sender<vrrp::Event>) -> Self {
         Self {
-            guard,
+            keeper,
             events,
             running: BTreeMap::new(),
             stops: JoinSet::new(),
@@ -131,7 +130,7 @@ impl Instances {
     }
 
     fn spawn(&self, instance: &Instance) -> Result<Handle, StartError> {
-        vrrp::spawn(instance.clone(), self.guard.clone(), self.events.clone())
+        vrrp::spawn(instance.clone(), &self.keeper, self.events.clone())
     }
 
     fn stop_in_background(&mut self, handles: BTreeMap<Identity, Handle>) {

@@ -49,7 +49,7 @@ use crate::net::next_hop::Found;
 use crate::net::path_mtu::PathMtu;
 use crate::net::ways;
 use crate::vrrp;
-use crate::vrrp::guard::Guard;
+use crate::vrrp::Keeper;
 use admin::Admin;
 use checks::Checks;
 use control::Command;
@@ -136,7 +136,7 @@ struct Inbox {
 ///
 /// # Errors
 /// What kept it from starting; once it runs, trouble is logged and shown in the status.
-pub async fn run(options: Options, guard: Guard) -> Result<(), RunError> {
+pub async fn run(options: Options, keeper: Keeper) -> Result<(), RunError> {
     let mut signals = Signals::install().map_err(RunError::Signals)?;
     let _lock = lock(&options.run_dir)?;
     let host = Host::read().map_err(ReloadError::Host)?;
@@ -147,7 +147,7 @@ pub async fn run(options: Options, guard: Guard) -> Result<(), RunError> {
         (wanted, last) => (wanted, last.ok()),
     };
     let flows = wanted.as_ref().ok().or(last.as_ref()).map(Source::flows).unwrap_or_default();
-    let (mut daemon, inbox) = start(options, guard, &flows)?;
+    let (mut daemon, inbox) = start(options, keeper, &flows)?;
     if signals.stop_asked() {
         tracing::info!("stopping before anything was changed");
         return Ok(());
@@ -165,7 +165,7 @@ pub async fn run(options: Options, guard: Guard) -> Result<(), RunError> {
 }
 
 /// Loads the program over what an earlier daemon left, and starts the drivers.
-fn start(options: Options, guard: Guard, flows: &Flows) -> Result<(Daemon, Inbox), RunError> {
+fn start(options: Options, keeper: Keeper, flows: &Flows) -> Result<(Daemon, Inbox), RunError> {
     let mut plane = DataPlane::load(&options.bpf_dir, Sizes::of(flows.ipv4, flows.ipv6))?;
     let clock = Clock::measure(&mut plane)?;
     plane.log();
@@ -198,7 +198,7 @@ fn start(options: Options, guard: Guard, flows: &Flows) -> Result<(Daemon, Inbox
         },
         forwarding: Forwarding::new(plane, sweep, timeouts),
         checks: Checks::new(reports),
-        instances: Instances::new(guard, events),
+        instances: Instances::new(keeper, events),
         reloads: Reloads::new(options.config.display().to_string(), now),
         page: Page::new(commands.clone()),
         last_applied: Kept::last_applied(options.state_dir.clone()),

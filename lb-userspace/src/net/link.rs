@@ -1,44 +1,110 @@
-//! State of an interface, by netlink.
+//! State of interfaces, and macvlan interfaces on them, as routing netlink has them.
 
-use futures_util::StreamExt;
-use rtnetlink::Handle;
-use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
+use rtnetlink::packet_core::{NLM_F_CREATE, NLM_F_EXCL};
+use rtnetlink::packet_route::RouteNetlinkMessage as Message;
+use rtnetlink::packet_route::link::{
+    InfoData, InfoKind, InfoMacVlan, LinkAttribute, LinkFlags, LinkInfo, LinkMessage, MacVlanMode,
+};
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+use super::netlink::Request;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
     pub index: u32,
+    pub name: String,
     /// Administratively up, and with carrier.
     pub up: bool,
+    /// Administratively.
+    pub raised: bool,
     /// `None` unless the interface is Ethernet-like.
     pub mac: Option<[u8; 6]>,
+    /// The interface that a macvlan interface is on.
+    pub macvlan_on: Option<u32>,
 }
 
-#[derive(Debug, thiserror::Error)]
-#[error("cannot look up interface {name}: {source}")]
-pub struct LinkError {
-    name: String,
-    source: rtnetlink::Error,
+/// All interfaces.
+#[must_use]
+pub fn all() -> Message {
+    Message::GetLink(LinkMessage::default())
 }
 
-/// The interface of that name; `None` when there is none.
-///
-/// # Errors
-/// When the kernel refuses or the netlink connection is gone.
-pub async fn find(netlink: &Handle, name: &str) -> Result<Option<Link>, LinkError> {
-    let mut replies = std::pin::pin!(netlink.link().get().match_name(name).execute());
-    match replies.next().await {
-        None => Ok(None),
-        Some(Ok(message)) => Ok(Some(parse(&message))),
-        Some(Err(rtnetlink::Error::NetlinkError(error))) if error.raw_code() == -libc::ENODEV => Ok(None),
-        Some(Err(source)) => Err(LinkError { name: name.to_owned(), source }),
+/// Makes a macvlan interface that is down. Mode `bridge`: what comes from the network with this MAC address as its source
+/// is still seen on the interface below (`macvlan_handle_frame` in drivers/net/macvlan.c).
+#[must_use]
+pub fn make_macvlan(name: &str, below: u32, mac: [u8; 6]) -> Request {
+    let mut message = LinkMessage::default();
+    let data = InfoData::MacVlan(vec![InfoMacVlan::Mode(MacVlanMode::Bridge)]);
+    message.attributes = vec![
+        LinkAttribute::IfName(name.to_owned()),
+        LinkAttribute::Link(below),
+        LinkAttribute::Address(mac.to_vec()),
+        LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::MacVlan), LinkInfo::Data(data)]),
+    ];
+    Request { message: Message::NewLink(message), flags: NLM_F_CREATE | NLM_F_EXCL }
+}
+
+#[must_use]
+pub fn delete(name: &str) -> Request {
+    let mut message = LinkMessage::default();
+    message.attributes = vec![LinkAttribute::IfName(name.to_owned())];
+    Request { message: Message::DelLink(message), flags: 0 }
+}
+
+/// Administratively up or down.
+#[must_use]
+pub fn raise(index: u32, up: bool) -> Request {
+    let mut message = LinkMessage::default();
+    message.header.index = index;
+    message.header.change_mask = LinkFlags::Up;
+    message.header.flags.set(LinkFlags::Up, up);
+    Request { message: Message::SetLink(message), flags: 0 }
+}
+
+#[must_use]
+pub fn parse(message: &LinkMessage) -> Link {
+    let flags = message.header.flags;
+    let mut link = Link {
+        index: message.header.index,
+        name: String::new(),
+        up: flags.contains(LinkFlags::Up | LinkFlags::Running),
+        raised: flags.contains(LinkFlags::Up),
+        mac: None,
+        macvlan_on: None,
+    };
+    let (mut below, mut macvlan) = (None, false);
+    for attribute in &message.attributes {
+        match attribute {
+            LinkAttribute::IfName(name) => link.name.clone_from(name),
+            LinkAttribute::Address(address) => link.mac = address.as_slice().try_into().ok(),
+            LinkAttribute::Link(index) => below = Some(*index),
+            LinkAttribute::LinkInfo(infos) => macvlan = infos.contains(&LinkInfo::Kind(InfoKind::MacVlan)),
+            _ => {}
+        }
     }
+    link.macvlan_on = below.filter(|_| macvlan);
+    link
 }
 
-fn parse(message: &LinkMessage) -> Link {
-    let mac = message.attributes.iter().find_map(|attribute| match attribute {
-        LinkAttribute::Address(address) => address.as_slice().try_into().ok(),
-        _ => None,
-    });
-    let up = message.header.flags.contains(LinkFlags::Up | LinkFlags::Running);
-    Link { index: message.header.index, up, mac }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_macvlan_is_known_with_what_it_is_on_and_a_veth_is_on_nothing() {
+        let mac = [0, 0, 0x5e, 0, 1, 51];
+        let Message::NewLink(message) = make_macvlan("vrrp4.51.2", 2, mac).message else { unreachable!() };
+        let wanted = Link {
+            index: 0,
+            name: "vrrp4.51.2".to_owned(),
+            up: false,
+            raised: false,
+            mac: Some(mac),
+            macvlan_on: Some(2),
+        };
+        assert_eq!(parse(&message), wanted);
+        let mut veth = LinkMessage::default();
+        veth.attributes =
+            vec![LinkAttribute::Link(7), LinkAttribute::LinkInfo(vec![LinkInfo::Kind(InfoKind::Veth)])];
+        assert_eq!(parse(&veth).macvlan_on, None);
+    }
 }

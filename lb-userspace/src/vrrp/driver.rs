@@ -2,20 +2,19 @@
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
 use super::handle::Event;
-use super::keeper::{Seen, Wanted};
+use super::keeper::{Family, Seen, Usable, Wanted};
 use super::log::log;
 use super::machine::{self, Action, Heard, Interface, Machine, Peer};
 use super::report::Report;
 use super::socket::AdvertSocket;
-use super::wire::auth::{Receiver, Signer};
-use super::wire::{self, Addresses, Advert, Checksum, Discard, Expected, Family, Received};
-use crate::config::model::{self, Priority};
+use super::wire::{self, Advert, Checksum, Expected};
+use crate::config::model;
 use crate::status::InstanceState;
 
 /// Packets in a row before timers get their turn: a flood must not delay an advertisement.
@@ -38,8 +37,6 @@ pub(super) struct Driver {
     primary: Option<Ipv4Addr>,
     /// As the other nodes compute it: keepalived up to 2.3 and FRR take no other form than theirs.
     checksum: Checksum,
-    signer: Signer,
-    receiver: Receiver,
     logged_checksum: bool,
     /// The other node's interval that was last logged as different from ours.
     logged_interval: Option<Duration>,
@@ -75,8 +72,6 @@ impl Driver {
             socket: None,
             primary: None,
             checksum: Checksum::default(),
-            signer: Signer::new(None),
-            receiver: Receiver::new(None),
             logged_checksum: false,
             logged_interval: None,
             send_failing: false,
@@ -179,16 +174,17 @@ impl Driver {
 
     fn send(&mut self, priority: u8) {
         let (Some((_, socket)), Some(source)) = (&self.socket, self.primary) else { return };
+        let addresses = self.config.addresses.iter().filter_map(|prefix| match prefix.prefix.address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        });
         let advert = Advert {
             vrid: self.config.vrid,
             priority,
             interval: self.config.advertise,
-            addresses: Addresses::V4(self.config.ipv4().collect()),
+            addresses: addresses.collect(),
         };
-        let (version, group) = (model::Version::V3, Family::V4.group());
-        let message =
-            advert.message(version, source.into(), group, self.checksum, &mut self.signer, wall_clock());
-        match socket.send(&wire::packet(source, wire::GROUP, &message)) {
+        match socket.send(&advert.emit(source, self.checksum)) {
             Ok(()) => {
                 self.report.sent();
                 self.send_failing = false;
@@ -215,34 +211,20 @@ impl Driver {
     }
 
     fn handle_packet(&mut self, packet: &[u8]) {
-        let Received { advert, source, checksum, .. } = match self.decode(packet) {
+        let expected = Expected { vrid: self.config.vrid, own: self.primary };
+        let received = match wire::parse_packet(packet, expected) {
             Ok(received) => received,
             Err(reason) => {
                 self.report.discarded(reason);
                 return;
             }
         };
-        let IpAddr::V4(address) = source else { return };
-        let from = Peer { address, priority: advert.priority };
-        let checksum = checksum.unwrap_or_default();
-        self.report.received(from, checksum == Checksum::PseudoHeader);
-        self.adopt_checksum(checksum, from);
-        self.compare_interval(advert.interval, from);
-        let heard = Heard { from, interval: advert.interval };
+        let from = Peer { address: received.source, priority: received.advert.priority };
+        self.report.received(from, received.checksum == Checksum::PseudoHeader);
+        self.adopt_checksum(received.checksum, from);
+        self.compare_interval(received.advert.interval, from);
+        let heard = Heard { from, interval: received.advert.interval };
         self.machine.handle_event(machine::Event::Advert(heard), Instant::now());
-    }
-
-    fn decode(&mut self, packet: &[u8]) -> Result<Received, Discard> {
-        let expected = Expected {
-            vrid: self.config.vrid,
-            version: model::Version::V3,
-            family: Family::V4,
-            own: self.primary.map(IpAddr::V4),
-            unicast: None,
-            interval: self.config.advertise,
-        };
-        let (meta, payload) = wire::split(packet)?;
-        wire::decode(payload, meta, &expected, &mut self.receiver, wall_clock())
     }
 
     fn adopt_checksum(&mut self, checksum: Checksum, from: Peer) {
@@ -270,19 +252,19 @@ impl Driver {
         self.config = self.configured.borrow_and_update().clone();
         self.machine.reconfigure(machine_config(&self.config), Instant::now());
         self.report.reconfigured(&self.config);
-        let wanted = wanted_of(&self.config);
-        self.wanted.send_if_modified(|current| {
-            let changed = current.addresses != wanted.addresses || current.owner != wanted.owner;
-            current.addresses = wanted.addresses;
-            current.owner = wanted.owner;
-            changed
-        });
+        let wanted = Wanted::of([&self.config]);
+        self.wanted.send_if_modified(|current| current.reconfigure(wanted));
     }
 
     fn look_at_interface(&mut self) {
         let Some(seen) = self.seen.borrow_and_update().clone() else { return };
-        let interface = match self.reopen_socket(seen.index) {
-            Ok(()) => seen.interface,
+        let channel = seen.channels.into_iter().find(|channel| channel.family == Family::V4);
+        let (index, interface) = match channel {
+            Some(channel) => (channel.place.map(|place| place.index), usable(channel.interface)),
+            None => (None, Interface::NoAddress),
+        };
+        let interface = match self.reopen_socket(index) {
+            Ok(()) => interface,
             Err(error) => Interface::Unusable(format!("cannot open a VRRP socket: {error}")),
         };
         self.primary = match &interface {
@@ -312,11 +294,6 @@ async fn readable(socket: Option<&(u32, AdvertSocket)>) {
     }
 }
 
-/// Since 1970; of a clock before that, nothing.
-fn wall_clock() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
-}
-
 fn machine_config(config: &model::Instance) -> machine::Config {
     machine::Config {
         interface: config.interface.clone(),
@@ -326,15 +303,11 @@ fn machine_config(config: &model::Instance) -> machine::Config {
     }
 }
 
-pub(super) fn wanted_of(config: &model::Instance) -> Wanted {
-    let addresses = config.addresses.iter().filter_map(|prefix| match prefix.prefix.address {
-        IpAddr::V4(address) => Some((address, prefix.prefix.length)),
-        IpAddr::V6(_) => None,
-    });
-    Wanted {
-        hold: false,
-        addresses: addresses.collect(),
-        owner: config.priority == Priority::OWNER,
-        bursts: 0,
+fn usable(interface: Usable) -> Interface {
+    match interface {
+        Usable::Missing => Interface::Missing,
+        Usable::Down => Interface::Down,
+        Usable::Up { primary: IpAddr::V4(primary) } => Interface::Up { primary },
+        Usable::NoAddress | Usable::Up { .. } => Interface::NoAddress,
     }
 }

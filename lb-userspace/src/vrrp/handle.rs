@@ -4,11 +4,10 @@ use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, watch};
 
-use super::driver::{Driver, wanted_of};
-use super::guard::Guard;
-use super::keeper::Keeper;
+use super::driver::Driver;
+use super::keeper::{Keeper, Registration, Released, Wanted};
 use super::log::flushed;
 use super::machine::{Peer, Reason, leave_limit};
 use super::report::{Reader, Report};
@@ -50,37 +49,28 @@ pub struct Handle {
     /// The last one counts.
     config: watch::Sender<model::Instance>,
     reader: Reader,
-    released: oneshot::Receiver<()>,
+    released: Released,
 }
 
-/// Starts an instance on two threads of its own, in the caller's network namespace. An interface that is missing or
+/// Starts an instance on a thread of its own, in the caller's network namespace. An interface that is missing or
 /// down is no error: the instance says so and waits for it.
 ///
 /// # Errors
 /// Without the right to open a raw socket, or when a thread cannot be started.
 pub fn spawn(
     instance: model::Instance,
-    guard: Guard,
+    keeper: &Keeper,
     events: mpsc::Sender<Event>,
 ) -> Result<Handle, StartError> {
     let name = instance.name.clone();
     socket::open_raw().map_err(|source| StartError::Socket { instance: name.clone(), source })?;
     let (config, config_receiver) = watch::channel(instance.clone());
-    let (wanted, wanted_receiver) = watch::channel(wanted_of(&instance));
-    let (seen, seen_receiver) = watch::channel(None);
-    let (release, released) = oneshot::channel();
     let (report, reader) = Report::new(&instance);
 
-    let keeper = Keeper::new(name.clone(), instance.interface.clone(), guard, wanted_receiver, seen);
-    let driver = Driver::new(instance, report, config_receiver, seen_receiver, wanted, events);
-    let thread_error = |source| StartError::Thread { instance: name.clone(), source };
-    // If the second thread fails to start, dropping the driver's ends lets the first one finish.
-    run_on_thread(format!("keeper {name}"), async move {
-        keeper.run().await;
-        let _ = release.send(());
-    })
-    .map_err(thread_error)?;
-    run_on_thread(format!("vrrp {name}"), driver.run()).map_err(thread_error)?;
+    let Registration { wanted, seen, released } = keeper.register(name.clone(), Wanted::of([&instance]));
+    let driver = Driver::new(instance, report, config_receiver, seen, wanted, events);
+    run_on_thread(format!("vrrp {name}"), driver.run())
+        .map_err(|source| StartError::Thread { instance: name.clone(), source })?;
     Ok(Handle { name, config, reader, released })
 }
 
@@ -115,7 +105,7 @@ impl Handle {
         let limit = leave_limit(config.borrow().advertise) + RELEASE_LIMIT;
         drop(config);
         let ended = async {
-            let _ = released.await;
+            released.wait().await;
             flushed().await;
         };
         if tokio::time::timeout(limit, ended).await.is_err() {

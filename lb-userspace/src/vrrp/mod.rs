@@ -8,8 +8,8 @@
 //!              daemon: reconfigure, stop, snapshot, events        └──► netlink
 //! ```
 //!
-//! Each instance has two threads of its own, `driver` for adverts and timers and `keeper` for netlink, so that an advert
-//! never waits for the kernel's routing lock. Both are level-triggered on each other's latest word.
+//! Each instance has a thread of its own, `driver`, for adverts and timers; one `keeper` for all has netlink, so that an
+//! advert never waits for the kernel's routing lock. Both are level-triggered on each other's latest word.
 
 mod actions;
 mod backup;
@@ -23,6 +23,7 @@ mod realtime;
 mod reason;
 mod report;
 mod socket;
+mod thing;
 pub mod wire;
 
 #[cfg(test)]
@@ -31,5 +32,6 @@ mod machine_tests;
 mod simulation;
 
 pub use handle::{Event, Handle, StartError, spawn};
+pub use keeper::Keeper;
 pub use reason::Reason;
 pub use report::not_started;

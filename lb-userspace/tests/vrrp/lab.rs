@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use evenkeel::config::model::{Instance, Prefix, Priority, Vrid};
 use evenkeel::status::{self, InstanceState};
-use evenkeel::vrrp::{self, Event, Handle, guard};
+use evenkeel::vrrp::{self, Event, Handle, Keeper, guard};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::sync::mpsc;
@@ -109,13 +109,13 @@ impl Host {
     }
 
     pub(crate) fn start(&self, instance: Instance) -> Running {
-        self.start_with(instance, self.run(start_guard))
+        self.start_with(instance, &self.run(start_keeper))
     }
 
-    /// As one more instance of the daemon whose guard this is.
-    pub(crate) fn start_with(&self, instance: Instance, guard: guard::Guard) -> Running {
+    /// As one more instance of the daemon whose keeper this is.
+    pub(crate) fn start_with(&self, instance: Instance, keeper: &Keeper) -> Running {
         let (events, received) = mpsc::channel(64);
-        let handle = self.run(|| vrrp::spawn(instance, guard, events).unwrap());
+        let handle = self.run(|| vrrp::spawn(instance, keeper, events).unwrap());
         Running { handle, events: received }
     }
 
@@ -180,10 +180,11 @@ pub(crate) fn instance(priority: u8) -> Instance {
     }
 }
 
-pub(crate) fn start_guard() -> guard::Guard {
+pub(crate) fn start_keeper() -> Keeper {
     let mut arguments = role_arguments("guard").into_iter().map(Into::into);
     let program = arguments.next().unwrap();
-    guard::start_program(std::path::PathBuf::from(program), arguments.collect()).unwrap()
+    let guard = guard::start_program(std::path::PathBuf::from(program), arguments.collect()).unwrap();
+    Keeper::start(guard).unwrap()
 }
 
 /// `env ROLE=… this-binary`, run so that only the entrance for roles runs.

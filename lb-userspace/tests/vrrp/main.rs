@@ -20,7 +20,7 @@ use evenkeel::vrrp::{guard, spawn};
 use nix::sys::signal::Signal;
 use socket2::{Domain, Protocol, Socket, Type};
 
-use lab::{INTERVAL, LENGTH, Lab, VIRTUAL, eventually, instance, start_guard};
+use lab::{INTERVAL, LENGTH, Lab, VIRTUAL, eventually, instance, start_keeper};
 
 /// Not a test: what this binary does when it is started again in a role, or nothing.
 #[test]
@@ -30,7 +30,7 @@ fn role() {
         Ok("guard") => guard::run().unwrap(),
         Ok("node") => {
             let (events, _received) = tokio::sync::mpsc::channel(1);
-            let _handle = spawn(instance(100), start_guard(), events).unwrap();
+            let _handle = spawn(instance(100), &start_keeper(), events).unwrap();
             // Until killed, or until the test that started it is gone.
             std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
         }
@@ -206,14 +206,14 @@ fn an_instance_with_a_new_vrid_leaves_the_addresses_to_the_old_one_until_that_ha
         let is_removal = |line: &&str| line.starts_with("Deleted") && line.contains(&format!("{VIRTUAL}/"));
         changes.lines().filter(is_removal).count()
     };
-    let guard = host.run(start_guard);
-    let mut old = host.start_with(instance(100), guard.clone());
+    let keeper = host.run(start_keeper);
+    let mut old = host.start_with(instance(100), &keeper);
     old.wait_for(Master);
     lab.wait_for_holder(0);
 
     let vrid = Vrid::new(52).unwrap();
     let mut new =
-        host.start_with(Instance { vrid, advertise: Duration::from_secs(1), ..instance(100) }, guard);
+        host.start_with(Instance { vrid, advertise: Duration::from_secs(1), ..instance(100) }, &keeper);
     new.wait_for(Backup);
     old.stop();
     eventually("the old instance has removed the address", || removals() > 0);

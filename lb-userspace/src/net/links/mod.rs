@@ -105,6 +105,10 @@ impl Links {
         let mut stations = BTreeSet::new();
         for link in self.0.values() {
             let Some(address) = link.mac else { continue };
+            // A virtual router's backup drops what is sent to its MAC address (RFC 9568 section 6.4.2).
+            if link.below.is_some_and(|below| below.tag.is_none()) && !link.up {
+                continue;
+            }
             let entrances =
                 self.stack(link).map(|below| below.index).filter(|index| interfaces.contains(index));
             stations.extend(entrances.map(|ifindex| Station { ifindex, address, zero: 0 }));
@@ -194,6 +198,7 @@ mod tests {
             macvlan(2, link(3, VIRTUAL, 1500)),
             link(4, [2, 0, 0, 0, 0, 4], 1500),
             Link { mac: None, ..macvlan(1, link(5, MAC, 1500)) },
+            Link { up: false, ..macvlan(1, link(6, [2, 0, 0, 0, 0, 6], 1500)) },
         ]);
         let stations = |interfaces: &[u32]| {
             let found = links.stations(&interfaces.iter().copied().collect());

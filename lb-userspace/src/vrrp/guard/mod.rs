@@ -1,18 +1,18 @@
-//! A small process that outlives the daemon and removes its virtual addresses should it die without doing so.
+//! A small process that outlives the daemon and undoes what it did to the host for its virtual addresses, should it die
+//! without doing so.
 //!
 //! The daemon runs its own binary again with the hidden subcommand `guard` and tells it by a pipe, one JSON line each,
-//! which addresses it is about to hold and which it has let go. However the daemon ends, the pipe closes, and whatever
-//! is still held is removed: nothing after an orderly end, everything after `kill -9`.
+//! which [`Thing`] it is about to hold and which it has let go. However the daemon ends, the pipe closes, and whatever
+//! is still held is undone: nothing after an orderly end, everything after `kill -9`.
 //!
 //! A thread waits for the guard itself to end: it is replaced at once, and the new one is told what is held.
 //!
 //! A service manager that ends the daemon must leave the guard a moment: systemd's `KillMode=control-group` does.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::io::{self, BufRead, PipeWriter, Write};
-use std::net::Ipv4Addr;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -25,7 +25,9 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::net::address;
+pub use super::thing::Thing;
+use super::thing::undo;
+use crate::net::netlink::Requests;
 
 /// Argument that makes the binary a guard.
 pub const SUBCOMMAND: &str = "guard";
@@ -35,19 +37,11 @@ const ATTEMPT_GAP: Duration = Duration::from_millis(200);
 /// Bounds the work when the guard cannot live.
 const RESTART_GAP: Duration = Duration::from_secs(1);
 
-/// An address on an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Held {
-    pub index: u32,
-    pub address: Ipv4Addr,
-    pub length: u8,
-}
-
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Line {
-    Hold(Held),
-    Release(Held),
+    Hold(Thing),
+    Release(Thing),
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -68,8 +62,7 @@ struct Shared {
     arguments: Vec<OsString>,
     child: Child,
     pipe: PipeWriter,
-    /// By how many instances: while a reload moves an address from one to another, both hold it. By none: abandoned.
-    held: BTreeMap<Held, usize>,
+    held: BTreeSet<Thing>,
 }
 
 /// Starts the guard, from this program's own binary and in the caller's network namespace.
@@ -89,7 +82,7 @@ pub fn start_program(program: PathBuf, arguments: Vec<OsString>) -> Result<Guard
     let (child, pipe) = spawn(&program, &arguments, &[])
         .map_err(|source| StartError::Spawn { program: program.display().to_string(), source })?;
     let pid = pid_of(&child);
-    let shared = Arc::new(Mutex::new(Shared { program, arguments, child, pipe, held: BTreeMap::new() }));
+    let shared = Arc::new(Mutex::new(Shared { program, arguments, child, pipe, held: BTreeSet::new() }));
     let watched = Arc::downgrade(&shared);
     // In the caller's network namespace, which a guard that it starts inherits.
     std::thread::Builder::new()
@@ -145,52 +138,29 @@ fn lock(shared: &Mutex<Shared>) -> MutexGuard<'_, Shared> {
 }
 
 impl Guard {
-    /// To be called before the address is added, by each instance that does.
-    pub fn hold(&self, held: Held) {
+    /// To be called before it is done.
+    pub fn hold(&self, things: &[Thing]) {
         let mut shared = lock(&self.0);
-        let holders = shared.held.entry(held).or_default();
-        *holders += 1;
-        if *holders == 1 {
-            shared.tell(Line::Hold(held));
-        }
+        let new = things.iter().filter(|thing| shared.held.insert((*thing).clone())).cloned();
+        let lines: Vec<Line> = new.map(Line::Hold).collect();
+        shared.tell(&lines);
     }
 
-    /// Whether another instance holds the address, so that it must stay. A caller that held it (`own`) then no longer
-    /// does: of two that let go at once, one finds itself the last and removes the address.
-    #[must_use]
-    pub fn left_to_another(&self, held: &Held, own: bool) -> bool {
+    /// To be called after it was undone.
+    pub fn release(&self, things: &[Thing]) {
         let mut shared = lock(&self.0);
-        let Some(holders) = shared.held.get_mut(held) else { return false };
-        let left = *holders > usize::from(own);
-        if left && own {
-            *holders -= 1;
-        }
-        left
-    }
-
-    /// Instead of [`Self::release`], by an instance that ends and could not remove the address: any other may remove it
-    /// now, the process must when the daemon ends.
-    pub fn abandon(&self, held: &Held) {
-        if let Some(holders) = lock(&self.0).held.get_mut(held) {
-            *holders = holders.saturating_sub(1);
-        }
-    }
-
-    /// To be called once for each [`Self::hold`], after the address was removed.
-    pub fn release(&self, held: Held) {
-        let mut shared = lock(&self.0);
-        let Some(holders) = shared.held.get_mut(&held) else { return };
-        *holders = holders.saturating_sub(1);
-        if *holders == 0 {
-            shared.held.remove(&held);
-            shared.tell(Line::Release(held));
-        }
+        let gone = things.iter().filter(|thing| shared.held.remove(thing)).cloned();
+        let lines: Vec<Line> = gone.map(Line::Release).collect();
+        shared.tell(&lines);
     }
 }
 
 impl Shared {
-    fn tell(&mut self, line: Line) {
-        if let Err(error) = self.write(line) {
+    fn tell(&mut self, lines: &[Line]) {
+        if lines.is_empty() {
+            return;
+        }
+        if let Err(error) = self.write(lines) {
             self.replace(&error);
         }
     }
@@ -214,31 +184,34 @@ impl Shared {
         }
     }
 
-    fn write(&mut self, line: Line) -> io::Result<()> {
-        self.pipe.write_all(&text(line)?)
+    fn write(&mut self, lines: &[Line]) -> io::Result<()> {
+        self.pipe.write_all(&text(lines)?)
     }
 
     fn restart(&mut self) -> io::Result<()> {
         // The old one must not act on its list any more.
         self.child.kill()?;
         self.child.wait()?;
-        let lines = self.held.keys().map(|held| text(Line::Hold(*held)));
-        let told = lines.collect::<Result<Vec<_>, _>>()?.concat();
+        let lines: Vec<Line> = self.held.iter().cloned().map(Line::Hold).collect();
+        let told = text(&lines)?;
         (self.child, self.pipe) = spawn(&self.program, &self.arguments, &told)?;
         Ok(())
     }
 }
 
-fn text(line: Line) -> serde_json::Result<Vec<u8>> {
-    let mut text = serde_json::to_vec(&line)?;
-    text.push(b'\n');
+fn text(lines: &[Line]) -> serde_json::Result<Vec<u8>> {
+    let mut text = Vec::new();
+    for line in lines {
+        serde_json::to_writer(&mut text, line)?;
+        text.push(b'\n');
+    }
     Ok(text)
 }
 
-/// What the hidden subcommand does: reads the pipe on standard input to its end, then removes what is still held.
+/// What the hidden subcommand does: reads the pipe on standard input to its end, then undoes what is still held.
 ///
 /// # Errors
-/// When an address could not be removed.
+/// When something could not be undone.
 pub fn run() -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // A stop signal for the whole control group or session must not end the guard before the daemon. A handler that
@@ -250,57 +223,67 @@ pub fn run() -> anyhow::Result<()> {
     if held.is_empty() {
         return Ok(());
     }
-    tracing::warn!("the daemon ended without releasing {} virtual addresses, removing them", held.len());
-    runtime.block_on(remove_all(&held))
+    tracing::warn!(
+        "the daemon ended without undoing {} things it did for its virtual addresses: undoing them",
+        held.len()
+    );
+    undo_all(held.into_iter().collect())
 }
 
-fn still_held(lines: impl BufRead) -> BTreeSet<Held> {
+fn still_held(lines: impl BufRead) -> BTreeSet<Thing> {
     let mut held = BTreeSet::new();
-    // A line cut short or unreadable ends the list like the end of the pipe: its address was not added yet.
+    // A line cut short or unreadable ends the list like the end of the pipe: it was not done yet.
     for line in lines.lines().map_while(Result::ok) {
         match serde_json::from_str(&line) {
-            Ok(Line::Hold(address)) => held.insert(address),
-            Ok(Line::Release(address)) => held.remove(&address),
+            Ok(Line::Hold(thing)) => held.insert(thing),
+            Ok(Line::Release(thing)) => held.remove(&thing),
             Err(_) => break,
         };
     }
     held
 }
 
-async fn remove_all(held: &BTreeSet<Held>) -> anyhow::Result<()> {
+fn undo_all(mut things: Vec<Thing>) -> anyhow::Result<()> {
     for attempt in 1.. {
-        match remove_once(held).await {
+        match undo_once(&mut things) {
             Ok(()) => break,
             Err(error) if attempt == ATTEMPTS => return Err(error),
             Err(error) => tracing::warn!("{error:#}, trying again"),
         }
-        tokio::time::sleep(ATTEMPT_GAP).await;
+        std::thread::sleep(ATTEMPT_GAP);
     }
     Ok(())
 }
 
-async fn remove_once(held: &BTreeSet<Held>) -> anyhow::Result<()> {
-    let (connection, netlink, _) = rtnetlink::new_connection().context("cannot open a netlink socket")?;
-    let connection = tokio::spawn(connection);
+/// Leaves what could not be undone.
+fn undo_once(things: &mut Vec<Thing>) -> anyhow::Result<()> {
+    let mut netlink = Requests::open().context("cannot open a netlink socket")?;
+    let answers = undo(&mut netlink, things).context("netlink does not answer")?;
     let mut result = Ok(());
-    for held in held {
-        if let Err(error) = address::delete(&netlink, held.index, held.address, held.length).await {
-            result = Err(error.into());
+    let mut left = Vec::new();
+    for (thing, answer) in things.drain(..).zip(answers) {
+        if let Err(error) = answer {
+            result = Err(error).context(format!("cannot undo {thing}"));
+            left.push(thing);
         }
     }
-    connection.abort();
+    *things = left;
     result
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
     use std::path::Path;
     use std::time::Instant;
 
     use super::*;
+    use crate::net::address::Address;
+    use crate::net::route::Route;
+    use crate::net::rule::Rule;
 
-    fn held(last: u8) -> Held {
-        Held { index: 2, address: Ipv4Addr::new(192, 0, 2, last), length: 24 }
+    fn held(last: u8) -> Thing {
+        Thing::Address(Address { index: 2, address: IpAddr::from([192, 0, 2, last]), length: 24 })
     }
 
     /// A guard that appends what it is told to the file, after its own process id.
@@ -326,9 +309,9 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("told");
         let guard = scribe(&file);
-        guard.hold(held(1));
-        guard.hold(held(2));
-        guard.release(held(1));
+        guard.hold(&[held(1)]);
+        guard.hold(&[held(2)]);
+        guard.release(&[held(1)]);
         for round in 1_usize.. {
             let lines = wait_for_lines(&file, 2 + 2 * round);
             assert_eq!(
@@ -344,49 +327,16 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_moves_between_instances_stays_held() {
+    fn what_is_held_twice_is_told_once_and_released_once() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("told");
         let guard = scribe(&file);
-        guard.hold(held(1));
-        guard.hold(held(1));
-        guard.release(held(1));
-        guard.hold(held(2));
-        let lines = wait_for_lines(&file, 3);
-        assert_eq!(still_held(lines[1..].join("\n").as_bytes()), BTreeSet::from([held(1), held(2)]));
-        guard.release(held(1));
-        guard.release(held(1));
+        guard.hold(&[held(1), held(2)]);
+        guard.hold(&[held(1)]);
+        guard.release(&[held(1), held(3)]);
         let lines = wait_for_lines(&file, 4);
         assert_eq!(still_held(lines[1..].join("\n").as_bytes()), BTreeSet::from([held(2)]));
-    }
-
-    #[test]
-    fn of_the_instances_that_hold_an_address_only_the_last_to_let_go_may_remove_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let guard = scribe(&folder.path().join("told"));
-        assert!(!guard.left_to_another(&held(1), false), "nobody holds it");
-        guard.hold(held(1));
-        assert!(guard.left_to_another(&held(1), false), "a backup leaves it to its holder");
-        assert!(!guard.left_to_another(&held(1), true), "the only holder");
-        assert!(!guard.left_to_another(&held(2), false), "another address");
-        guard.hold(held(1));
-        assert!(guard.left_to_another(&held(1), true), "the first of two to let go");
-        assert!(!guard.left_to_another(&held(1), true), "the second");
-        guard.release(held(1));
-        assert!(!guard.left_to_another(&held(1), false), "released");
-    }
-
-    #[test]
-    fn an_address_that_its_instance_could_not_remove_may_be_removed_by_others_and_is_by_the_guard() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("told");
-        let guard = scribe(&file);
-        guard.hold(held(1));
-        guard.abandon(&held(1));
-        assert!(!guard.left_to_another(&held(1), false));
-        guard.hold(held(2));
-        let lines = wait_for_lines(&file, 3);
-        assert_eq!(still_held(lines[1..].join("\n").as_bytes()), BTreeSet::from([held(1), held(2)]));
+        assert_eq!(lines.len(), 4);
     }
 
     fn told(line: Line) -> String {
@@ -400,5 +350,32 @@ mod tests {
         assert_eq!(still_held(text.as_bytes()), BTreeSet::from([held(2), held(3)]));
         assert_eq!(still_held(&text.as_bytes()[..text.len() - 1]), BTreeSet::from([held(2)]));
         assert_eq!(still_held(io::empty()), BTreeSet::new());
+    }
+
+    #[test]
+    fn each_kind_of_thing_is_told_so_that_the_guard_understands() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        let things = BTreeSet::from([
+            held(1),
+            Thing::Macvlan("vrrp6.51.2".into()),
+            Thing::Rule(Rule {
+                v6: false,
+                from: Some((address("203.0.113.10"), 32)),
+                to: None,
+                table: 100,
+                priority: 9,
+            }),
+            Thing::Route(Route {
+                to: (address("::"), 0),
+                via: Some(address("fe80::1")),
+                index: Some(2),
+                source: None,
+                metric: 1024,
+                table: 254,
+            }),
+            Thing::ArpIgnore { index: 2, before: 0 },
+        ]);
+        let lines: Vec<Line> = things.iter().cloned().map(Line::Hold).collect();
+        assert_eq!(still_held(text(&lines).unwrap().as_slice()), things);
     }
 }

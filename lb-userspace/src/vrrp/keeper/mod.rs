@@ -1,0 +1,97 @@
+//! Keeps the virtual addresses of all groups of instances, and what belongs to them, on the host or off it, and watches the
+//! interfaces. One thread does it for all of them.
+//!
+//! ```text
+//!  wanted of every group ──► target ──┐                      ┌──► apply ──► netlink, sysctl
+//!                                     ├──► plan ──► steps ───┤      └──► guard process (told before)
+//!  kernel ──► mirror ─────────────────┘                      └──► announcer (paced)
+//!                └──► seen, to each group
+//! ```
+//!
+//! Level-triggered: at every change here or there what is is compared with what should be. So an address that somebody
+//! deletes comes back, and one that a crash left behind goes.
+
+mod announcer;
+mod apply;
+mod kernel;
+mod mirror;
+mod pacing;
+mod plan;
+#[cfg(test)]
+mod plan_tests;
+mod seen;
+mod target;
+mod wanted;
+mod worker;
+
+use std::io;
+
+use tokio::sync::{mpsc, oneshot, watch};
+
+use super::guard::Guard;
+use super::realtime;
+pub(super) use wanted::{Family, Seen, Usable, Wanted};
+use worker::Worker;
+
+/// The keeping thread. Clones share it; it ends when the last is dropped and everything is released.
+#[derive(Debug, Clone)]
+pub struct Keeper(mpsc::UnboundedSender<Registered>);
+
+/// A group's end.
+#[derive(Debug)]
+pub(super) struct Registration {
+    /// Dropping it releases everything.
+    pub(super) wanted: watch::Sender<Wanted>,
+    /// `None` until the interfaces were looked at.
+    pub(super) seen: watch::Receiver<Option<Seen>>,
+    pub(super) released: Released,
+}
+
+/// Resolves when everything that the group held is gone.
+#[derive(Debug)]
+pub(super) struct Released(oneshot::Receiver<()>);
+
+impl Released {
+    pub(super) async fn wait(self) {
+        // An error: the keeper has ended, and there is nothing to wait for.
+        let _ = self.0.await;
+    }
+}
+
+/// The keeper's end of a registration.
+#[derive(Debug)]
+struct Registered {
+    name: String,
+    wanted: watch::Receiver<Wanted>,
+    seen: watch::Sender<Option<Seen>>,
+    released: oneshot::Sender<()>,
+}
+
+impl Keeper {
+    /// Starts the thread, in the caller's network namespace. What an earlier daemon left there that cannot be wanted is
+    /// removed; the rest when a group that knows of it registers.
+    ///
+    /// # Errors
+    /// The thread cannot be started.
+    pub fn start(guard: Guard) -> io::Result<Self> {
+        let (registrations, registered) = mpsc::unbounded_channel();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        std::thread::Builder::new().name("vrrp keeper".into()).spawn(move || {
+            realtime::enter();
+            runtime.block_on(Worker::new(guard, registered).run());
+        })?;
+        Ok(Self(registrations))
+    }
+
+    /// Never waits. Should the thread have ended, `seen` is closed. The name is for the log.
+    pub(super) fn register(&self, name: String, wanted: Wanted) -> Registration {
+        let (wanted, wanted_receiver) = watch::channel(wanted);
+        let (seen_sender, seen) = watch::channel(None);
+        let (release, released) = oneshot::channel();
+        let registered =
+            Registered { name, wanted: wanted_receiver, seen: seen_sender, released: release };
+        // The thread drops what it can't take.
+        let _ = self.0.send(registered);
+        Registration { wanted, seen, released: Released(released) }
+    }
+}

@@ -1,0 +1,133 @@
+//! What to do so that the kernel has what it should.
+
+#![deny(clippy::disallowed_methods)]
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::mirror::Mirror;
+use super::target::{Macvlan, Target};
+use super::wanted::is_our_macvlan;
+use crate::net::address::{Address, Attributes};
+use crate::net::route::Route;
+use crate::net::rule::Rule;
+use crate::vrrp::thing::{ARP_IGNORE, Thing};
+
+/// `arp_ignore` 2 does what 1 does, and more.
+const STRICTER: i32 = 2;
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Step {
+    /// Of a macvlan interface: it is deaf at once, with all its addresses.
+    Lower(u32),
+    Remove(Thing),
+    MakeMacvlan(String, Macvlan),
+    IgnoreArp { index: u32, before: i32 },
+    Raise(u32),
+    AddAddress(Address, Attributes),
+    AddRoute(Route),
+    AddRule(Rule),
+}
+
+impl Step {
+    /// What must be undone after it.
+    pub(super) fn thing(&self) -> Option<Thing> {
+        match self {
+            Self::MakeMacvlan(name, _) => Some(Thing::Macvlan(name.clone())),
+            Self::IgnoreArp { index, before } => Some(Thing::ArpIgnore { index: *index, before: *before }),
+            Self::AddAddress(address, _) => Some(Thing::Address(*address)),
+            Self::AddRoute(route) => Some(Thing::Route(route.clone())),
+            Self::AddRule(rule) => Some(Thing::Rule(rule.clone())),
+            Self::Lower(_) | Self::Remove(_) | Self::Raise(_) => None,
+        }
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Lower(index) => write!(f, "take interface {index} down"),
+            Self::Remove(thing) => write!(f, "remove {thing}"),
+            Self::MakeMacvlan(name, macvlan) => write!(f, "make {name} on interface {}", macvlan.below),
+            Self::IgnoreArp { index, .. } => write!(f, "set arp_ignore of interface {index}"),
+            Self::Raise(index) => write!(f, "bring interface {index} up"),
+            Self::AddAddress(..) | Self::AddRoute(_) | Self::AddRule(_) => {
+                write!(f, "add ")?;
+                self.thing().map_or(Ok(()), |thing| thing.fmt(f))
+            }
+        }
+    }
+}
+
+/// In the order to do them. `held` is what was done so far and not undone.
+pub(super) fn plan(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> Vec<Step> {
+    let mut steps = Vec::new();
+    let macvlans = target.macvlans.iter();
+    let there = macvlans.filter_map(|(name, macvlan)| Some((macvlan, mirror.by_name(name)?)));
+    let turned = there.filter(|(macvlan, link)| macvlan.up != link.raised);
+    let (raise, lower): (Vec<_>, Vec<_>) = turned.partition(|(macvlan, _)| macvlan.up);
+    steps.extend(lower.into_iter().map(|(_, link)| Step::Lower(link.index)));
+    steps.extend(removals(mirror, target, held).into_iter().map(Step::Remove));
+    let missing = target.macvlans.iter().filter(|(name, _)| mirror.by_name(name).is_none());
+    steps.extend(missing.map(|(name, macvlan)| Step::MakeMacvlan(name.clone(), *macvlan)));
+    steps.extend(arp_ignore(mirror, target, held));
+    steps.extend(raise.into_iter().map(|(_, link)| Step::Raise(link.index)));
+    let missing = target.addresses.iter().filter(|(at, _)| mirror.present(**at).is_none());
+    steps.extend(
+        missing
+            .filter(|(_, address)| !address.hosts_own)
+            .map(|(at, address)| Step::AddAddress(*at, address.attributes.clone())),
+    );
+    let missing = target.routes.iter().filter(|route| !mirror.routes.iter().any(|there| there.is(route)));
+    steps.extend(missing.cloned().map(Step::AddRoute));
+    steps.extend(target.rules.difference(&mirror.rules).cloned().map(Step::AddRule));
+    steps
+}
+
+/// What there must be, and the guard must know of.
+pub(super) fn wanted_things(target: &Target) -> BTreeSet<Thing> {
+    let ours = target.addresses.iter().filter(|(_, address)| !address.hosts_own);
+    let addresses = ours.map(|(at, _)| Thing::Address(*at));
+    let macvlans = target.macvlans.keys().cloned().map(Thing::Macvlan);
+    let routes = target.routes.iter().cloned().map(Thing::Route);
+    let rules = target.rules.iter().cloned().map(Thing::Rule);
+    addresses.chain(macvlans).chain(routes).chain(rules).collect()
+}
+
+/// What was done and is not wanted any more, what an earlier daemon left, and what somebody put where it must not be.
+fn removals(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> BTreeSet<Thing> {
+    let wanted = wanted_things(target);
+    let done = held.difference(&wanted).filter(|thing| match thing {
+        Thing::ArpIgnore { index, .. } => !target.arp_ignore.contains(index),
+        // It became the host's own meanwhile.
+        Thing::Address(at) => !target.addresses.contains_key(at),
+        Thing::Macvlan(_) | Thing::Rule(_) | Thing::Route(_) => true,
+    });
+    let mut removals: BTreeSet<Thing> = done.cloned().collect();
+    removals.extend(target.surplus(mirror).map(|present| Thing::Address(present.at)));
+    let stale = mirror.links().filter(|link| {
+        link.macvlan_on.is_some()
+            && is_our_macvlan(&link.name, link.mac)
+            && !target.macvlans.contains_key(&link.name)
+    });
+    removals.extend(stale.map(|link| Thing::Macvlan(link.name.clone())));
+    let routes = mirror.routes.iter().filter(|route| !target.routes.iter().any(|wanted| route.is(wanted)));
+    removals.extend(routes.cloned().map(Thing::Route));
+    removals.extend(mirror.rules.difference(&target.rules).cloned().map(Thing::Rule));
+    removals
+}
+
+fn arp_ignore(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> Vec<Step> {
+    let wrong = target.arp_ignore.iter().filter_map(|index| {
+        let now = *mirror.arp_ignore.get(index)?;
+        (now != ARP_IGNORE && now != STRICTER).then_some((*index, now))
+    });
+    let before = |index, now| {
+        let told = held.iter().find_map(|thing| match thing {
+            Thing::ArpIgnore { index: at, before } if *at == index => Some(*before),
+            _ => None,
+        });
+        told.unwrap_or(now)
+    };
+    wrong.map(|(index, now)| Step::IgnoreArp { index, before: before(index, now) }).collect()
+}

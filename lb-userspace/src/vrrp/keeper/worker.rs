@@ -1,0 +1,374 @@
+//! The thread that keeps everything.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::announcer::Announcer;
+use super::apply::Applier;
+use super::kernel::{Kernel, Learned};
+use super::mirror::{Mirror, Names};
+use super::plan::{Step, plan};
+use super::seen::seen;
+use super::target::{Group, Target};
+use super::{Guard, Registered, Seen, Wanted};
+use crate::net::netlink::BATCH;
+use crate::net::sysctl;
+use crate::vrrp::log::log;
+
+const RETRY_EVERY: Duration = Duration::from_secs(1);
+/// Notifications may be lost, and some changes have none.
+const READ_EVERY: Duration = Duration::from_secs(30);
+/// Bounds the work when somebody keeps changing the host.
+const MIN_GAP: Duration = Duration::from_millis(20);
+const ANNOUNCE_GAP: Duration = Duration::from_millis(1);
+/// Plans in a row before whoever keeps changing the host makes them wait.
+const PLANS: u32 = 16;
+/// At the end of the daemon; the guard goes on.
+const RELEASE_ATTEMPTS: u32 = 3;
+/// Named in one line of the log.
+const NAMED: usize = 4;
+
+#[derive(Debug)]
+struct Entry {
+    name: String,
+    receiver: watch::Receiver<Wanted>,
+    wanted: Wanted,
+    seen: watch::Sender<Option<Seen>>,
+    released: oneshot::Sender<()>,
+    bursts: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Worker {
+    registered: mpsc::UnboundedReceiver<Registered>,
+    /// No more can come.
+    closed: bool,
+    /// Told when any group wants something else.
+    wake: Arc<Notify>,
+    entries: BTreeMap<Group, Entry>,
+    next: Group,
+    /// Of groups that have ended, until what they held is gone.
+    leaving: Vec<oneshot::Sender<()>>,
+    kernel: Option<Kernel>,
+    mirror: Mirror,
+    names: Names,
+    target: Target,
+    applier: Applier,
+    announcer: Announcer,
+    read_due: Instant,
+    routes_due: bool,
+    failing: bool,
+}
+
+impl Worker {
+    pub(super) fn new(guard: Guard, registered: mpsc::UnboundedReceiver<Registered>) -> Self {
+        Self {
+            registered,
+            closed: false,
+            wake: Arc::new(Notify::new()),
+            entries: BTreeMap::new(),
+            next: 0,
+            leaving: Vec::new(),
+            kernel: None,
+            mirror: Mirror::default(),
+            names: Names::default(),
+            target: Target::default(),
+            applier: Applier::new(guard),
+            announcer: Announcer::default(),
+            read_due: Instant::now(),
+            routes_due: false,
+            failing: false,
+        }
+    }
+
+    /// Runs until nobody wants anything any more and nobody can.
+    pub(super) async fn run(mut self) {
+        let mut attempts = 0;
+        loop {
+            self.take_wanted();
+            let ending = self.closed && self.entries.is_empty();
+            let done = self.round();
+            attempts += 1;
+            if ending && (done || attempts >= RELEASE_ATTEMPTS) {
+                return;
+            }
+            if !ending {
+                attempts = 0;
+                self.next_cause().await;
+            }
+        }
+    }
+
+    /// Waits for a reason for another round, announcing meanwhile.
+    async fn next_cause(&mut self) {
+        let began = Instant::now();
+        let mut due = if self.failing { began + RETRY_EVERY } else { self.read_due };
+        let mut announce = began;
+        loop {
+            let announcing = !self.announcer.is_empty();
+            tokio::select! {
+                biased;
+                () = self.wake.notified() => return,
+                registered = self.registered.recv(), if !self.closed => {
+                    match registered {
+                        Some(registered) => self.register(registered),
+                        None => self.closed = true,
+                    }
+                    return;
+                }
+                () = sleep_until(due) => return,
+                () = readable(self.kernel.as_ref()) => {
+                    if self.learn() {
+                        due = due.min(began + MIN_GAP);
+                    }
+                }
+                () = sleep_until(announce), if announcing => {
+                    let sent = self.announcer.send(&self.target);
+                    self.log_announcing(sent.map(drop));
+                    announce = Instant::now() + ANNOUNCE_GAP;
+                }
+            }
+        }
+    }
+
+    fn register(&mut self, registered: Registered) {
+        let Registered { name, wanted: receiver, seen, released } = registered;
+        let (mut changes, wake) = (receiver.clone(), self.wake.clone());
+        tokio::spawn(async move {
+            while changes.changed().await.is_ok() {
+                wake.notify_one();
+            }
+            wake.notify_one();
+        });
+        let wanted = receiver.borrow().clone();
+        let entry = Entry { name, receiver, wanted, seen, released, bursts: 0 };
+        self.entries.insert(self.next, entry);
+        self.next += 1;
+    }
+
+    /// Takes what the groups want now.
+    fn take_wanted(&mut self) {
+        while let Ok(registered) = self.registered.try_recv() {
+            self.register(registered);
+        }
+        let gone: Vec<Group> = self
+            .entries
+            .iter_mut()
+            .filter_map(|(group, entry)| {
+                entry.wanted = entry.receiver.borrow_and_update().clone();
+                entry.receiver.has_changed().is_err().then_some(*group)
+            })
+            .collect();
+        for group in gone {
+            if let Some(entry) = self.entries.remove(&group) {
+                self.leaving.push(entry.released);
+            }
+        }
+    }
+
+    fn is_told_more(&self) -> bool {
+        !self.registered.is_empty()
+            || self.entries.values().any(|entry| entry.receiver.has_changed().unwrap_or(true))
+    }
+
+    /// Makes the host what it should be; whether that succeeded.
+    fn round(&mut self) -> bool {
+        match self.read_if_due().and_then(|()| self.plan_and_apply()) {
+            Ok(failed) => {
+                if let Some((step, error)) = &failed
+                    && !std::mem::replace(&mut self.failing, true)
+                {
+                    log_problem(format!("cannot {step}: {error}; trying again every second"));
+                }
+                self.failing = failed.is_some();
+            }
+            Err(error) => {
+                self.kernel = None;
+                self.read_due = Instant::now();
+                if !std::mem::replace(&mut self.failing, true) {
+                    log_problem(format!("{error:#}; trying again every second"));
+                }
+            }
+        }
+        !self.failing
+    }
+
+    fn read_if_due(&mut self) -> anyhow::Result<()> {
+        use anyhow::Context as _;
+        let kernel = match &mut self.kernel {
+            Some(kernel) => kernel,
+            None => self.kernel.insert(Kernel::connect().context("cannot open a netlink socket")?),
+        };
+        let members = || self.entries.values().flat_map(|entry| &entry.wanted.members);
+        if members().any(|member| !member.routes.is_empty() || !member.rules.is_empty()) {
+            kernel.watch_routes().context("cannot watch routes by netlink")?;
+        }
+        if self.read_due <= Instant::now() {
+            self.mirror = kernel.read().context("cannot read the host's interfaces by netlink")?;
+            self.read_due = Instant::now() + READ_EVERY;
+            self.routes_due = false;
+        }
+        self.learn();
+        Ok(())
+    }
+
+    /// Takes notifications; whether there was anything new.
+    fn learn(&mut self) -> bool {
+        let Some(kernel) = &self.kernel else { return false };
+        let Learned { changed, lost, incomplete } = kernel.learn(&mut self.mirror);
+        if incomplete {
+            self.read_due = self.read_due.min(Instant::now() + MIN_GAP);
+        }
+        self.routes_due |= lost && !(self.target.routes.is_empty() && self.mirror.routes.is_empty());
+        changed || incomplete
+    }
+
+    /// The first step that failed, with why.
+    fn plan_and_apply(&mut self) -> anyhow::Result<Option<(Step, String)>> {
+        let mut first = None;
+        let mut failed = BTreeSet::new();
+        let mut changes = Changes::default();
+        for _ in 0..PLANS {
+            let began = Instant::now();
+            let mut steps = self.plan()?;
+            self.answer_bursts();
+            steps.retain(|step| !failed.contains(step));
+            if steps.is_empty() {
+                break;
+            }
+            let took = began.elapsed();
+            for chunk in steps.chunks(BATCH) {
+                let Some(kernel) = &mut self.kernel else { break };
+                let answers = self.applier.apply(&mut kernel.requests, chunk, &mut self.mirror)?;
+                for (step, answer) in chunk.iter().zip(answers) {
+                    match (step, answer) {
+                        (_, Err(error)) => {
+                            failed.insert(step.clone());
+                            first.get_or_insert_with(|| (step.clone(), error.to_string()));
+                        }
+                        (Step::AddAddress(address, _), Ok(())) => {
+                            self.announcer.add(*address);
+                            changes.count(step);
+                        }
+                        (_, Ok(())) => changes.count(step),
+                    }
+                }
+                let sent = self.announcer.send_urgent(&self.target);
+                self.log_announcing(sent);
+                let changed = self.learn();
+                // At least as long as a plan takes it is followed, so that many who want little do not keep each other waiting.
+                if (changed || self.is_told_more()) && began.elapsed() > 2 * took {
+                    break;
+                }
+                // Among threads of the same real-time priority no other gets its turn otherwise.
+                std::thread::yield_now();
+            }
+            self.take_wanted();
+        }
+        changes.log();
+        let releasing = failed.iter().any(|step| matches!(step, Step::Remove(_) | Step::Lower(_)));
+        if !releasing {
+            self.leaving.drain(..).for_each(|released| drop(released.send(())));
+        }
+        Ok(first)
+    }
+
+    /// Tells the groups what there is, and finds what to do.
+    fn plan(&mut self) -> anyhow::Result<Vec<Step>> {
+        let wanted = || self.entries.values().map(|entry| &entry.wanted);
+        self.names.refresh(&self.mirror, wanted().flat_map(Wanted::interfaces));
+        if std::mem::take(&mut self.routes_due)
+            && let Some(kernel) = &mut self.kernel
+        {
+            kernel.read_routes(&mut self.mirror)?;
+        }
+        let groups = self.entries.iter().map(|(group, entry)| (*group, &entry.wanted));
+        self.target = Target::new(&self.mirror, &self.names, groups);
+        self.mirror.arp_ignore = self.read_arp_ignore();
+        // Before the addresses change, so that the drivers learn early and never see their own.
+        for entry in self.entries.values() {
+            let seen = seen(&self.mirror, &self.names, &self.target, &entry.wanted);
+            entry.seen.send_if_modified(|last| last.replace(seen.clone()).as_ref() != Some(&seen));
+        }
+        Ok(plan(&self.mirror, &self.target, self.applier.held()))
+    }
+
+    fn read_arp_ignore(&self) -> BTreeMap<u32, i32> {
+        let read = |index: &u32| {
+            let link = self.mirror.by_index(*index)?;
+            Some((*index, sysctl::read("ipv4", &link.name, "arp_ignore").ok()?))
+        };
+        self.target.arp_ignore.iter().filter_map(read).collect()
+    }
+
+    /// Queues the announcements that were asked for, of what is there; the rest is announced when it is added.
+    fn answer_bursts(&mut self) {
+        let asked = self.entries.iter_mut().filter_map(|(group, entry)| {
+            let bursts = std::mem::replace(&mut entry.bursts, entry.wanted.bursts);
+            (bursts != entry.wanted.bursts && entry.wanted.hold).then_some(*group)
+        });
+        let asked: BTreeSet<Group> = asked.collect();
+        if asked.is_empty() {
+            return;
+        }
+        for (at, held) in &self.target.addresses {
+            if asked.contains(&held.group) && self.mirror.present(*at).is_some() {
+                self.announcer.add(*at);
+            }
+        }
+    }
+
+    fn log_announcing(&self, sent: Result<(), String>) {
+        if let Err(problem) = sent {
+            log_problem(problem);
+        }
+    }
+}
+
+/// Ready when something changed; never, without a connection.
+async fn readable(kernel: Option<&Kernel>) {
+    match kernel {
+        Some(kernel) => kernel.readable().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn log_problem(problem: String) {
+    log(move || tracing::warn!("virtual addresses: {problem}"));
+}
+
+/// What was done in a round, for the log.
+#[derive(Debug, Default)]
+struct Changes {
+    named: Vec<String>,
+    more: usize,
+}
+
+impl Changes {
+    fn count(&mut self, step: &Step) {
+        if self.named.len() < NAMED {
+            self.named.push(step.to_string());
+        } else {
+            self.more += 1;
+        }
+    }
+
+    fn log(self) {
+        if self.named.is_empty() {
+            return;
+        }
+        let Self { named, more } = self;
+        log(move || {
+            let named = named.join(", ");
+            if more == 0 {
+                tracing::info!("virtual addresses: {named}");
+            } else {
+                tracing::info!("virtual addresses: {named} and {more} more changes");
+            }
+        });
+    }
+}
