@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use evenkeel::cli::{apply, check, decap, status, take};
+use evenkeel::cli::{apply, check, decap, failover, status, take};
 use evenkeel::daemon;
 use evenkeel::daemon::control::{self, Wanted};
 use evenkeel::vrrp::{Keeper, guard};
@@ -60,6 +60,14 @@ enum Command {
     Disable {
         #[command(flatten)]
         args: take::BackendArgs,
+        #[command(flatten)]
+        daemon: DaemonArgs,
+    },
+    /// Give the mastership of a VRRP instance to another node, without loss; this node then stays backup as long as another
+    /// is master
+    Failover {
+        #[command(flatten)]
+        args: failover::FailoverArgs,
         #[command(flatten)]
         daemon: DaemonArgs,
     },
@@ -146,6 +154,9 @@ fn run(command: Command) -> anyhow::Result<ExitCode> {
         }
         Command::Undrain { args, daemon } => return out(&args, Wanted::Active, None, &daemon),
         Command::Disable { args, daemon } => return out(&args, Wanted::Disabled, None, &daemon),
+        Command::Failover { args, daemon } => {
+            return Ok(runtime()?.block_on(failover::run(&args, &daemon.socket()))?);
+        }
         Command::Decap(args) => {
             runtime()?.block_on(decap::run(&args))?;
         }

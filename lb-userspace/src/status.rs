@@ -50,15 +50,31 @@ pub struct Interface {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Instance {
     pub name: String,
+    /// Instances of one group have one state.
+    pub group: Option<String>,
     pub interface: String,
     pub vrid: u8,
+    /// Of the protocol, over IPv4.
+    pub version: u8,
+    pub virtual_mac: bool,
+    pub configured_priority: u8,
+    /// With what is tracked counted in.
     pub priority: u8,
     pub state: InstanceState,
     pub since: f64,
     /// Why it is in this state, for a person.
     pub reason: String,
+    /// By `evenkeel failover`: no preemption as long as another node is master.
+    pub stands_back: bool,
     /// The other node that was heard last.
     pub peer: Option<Peer>,
+    /// The other master that goes on although this one's advertisements should have made it give way: it probably does not
+    /// hear them.
+    pub unheard_by: Option<IpAddr>,
+    /// Nodes that were heard, the last one first; at most eight for each address family.
+    pub heard: Vec<Peer>,
+    /// What the priority depends on.
+    pub tracked: Vec<Tracked>,
     /// Another node that claimed mastership while this node was master is heard from within the last down interval.
     pub second_master: bool,
     /// Times that began.
@@ -81,6 +97,31 @@ pub enum InstanceState {
     Backup,
     Master,
     Fault,
+}
+
+impl InstanceState {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Init => "init",
+            Self::Backup => "backup",
+            Self::Master => "master",
+            Self::Fault => "fault",
+        }
+    }
+}
+
+/// Something that an instance tracks; texts are for a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Tracked {
+    pub subject: String,
+    /// It neither lowers the priority nor keeps the instance in fault.
+    pub ok: bool,
+    /// What a failure does: `fault`, or what is added to the priority.
+    pub effect: String,
+    /// What was found last.
+    pub detail: String,
+    pub since: f64,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -5,6 +5,7 @@
 //! | `GET /status` | [`crate::status::Status`] as JSON |
 //! | `GET /metrics` | the Prometheus page |
 //! | `POST /backends` | a [`Take`] as JSON: takes backends out or back in |
+//! | `POST /failover` | a [`GiveAway`] as JSON: gives a mastership away, or undoes that |
 //! | `POST /apply` | body empty: reads the daemon's own file again; or an [`Apply`] as JSON |
 
 use std::fs;
@@ -60,6 +61,17 @@ impl From<Wanted> for Admin {
     }
 }
 
+/// A mastership to give away.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GiveAway {
+    /// Name of the instance.
+    pub instance: String,
+    /// Instead: lets the instance preempt again.
+    #[serde(default)]
+    pub undo: bool,
+}
+
 /// How an apply, or what else was asked for, ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Applied {
@@ -73,6 +85,7 @@ pub(super) enum Command {
     Status(oneshot::Sender<Box<Status>>),
     Apply(Option<Apply>, oneshot::Sender<Result<Applied, Applied>>),
     Take(Take, oneshot::Sender<Result<Applied, Applied>>),
+    GiveAway(GiveAway, oneshot::Sender<Result<Applied, Applied>>),
 }
 
 /// Requests waiting for the daemon's task; more are answered with 503.
@@ -136,9 +149,15 @@ async fn answer(request: Request, commands: mpsc::Sender<Command>) -> Response {
         (&Method::GET, "/metrics") => metrics_page(&commands).await,
         (&Method::POST, "/apply") => apply(&request.body, &commands).await,
         (&Method::POST, "/backends") => take(&request.body, &commands).await,
+        (&Method::POST, "/failover") => match serde_json::from_slice(&request.body) {
+            Ok(give_away) => ask(&commands, |answer| Command::GiveAway(give_away, answer)).await,
+            Err(error) => {
+                Response::text(StatusCode::BAD_REQUEST, format!("the body is no {{\"instance\"}}: {error}\n"))
+            }
+        },
         _ => Response::text(
             StatusCode::NOT_FOUND,
-            "there are GET /status, GET /metrics, POST /apply and POST /backends here\n",
+            "there are GET /status, GET /metrics, POST /apply, POST /backends and POST /failover here\n",
         ),
     }
 }

@@ -1,43 +1,84 @@
 //! The VRRP instances as the daemon holds them: started, changed in place, stopped.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::future;
+use std::{fmt, future};
 
-use tokio::sync::mpsc;
+use thiserror::Error;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
-use crate::config::model::{Config, Instance};
+use crate::config::model::{Config, Instance, Track};
 use crate::status;
-use crate::vrrp::{self, Handle, Keeper, StartError};
+use crate::track::{TrackState, Trackers};
+use crate::vrrp::{self, Failover, FailoverError, Handle, Keeper, StartError};
 
 pub(super) struct Instances {
     keeper: Keeper,
+    trackers: Trackers,
+    /// What is tracked for each group in force, by its identity.
+    tracks: BTreeMap<String, Vec<Track>>,
     events: mpsc::Sender<vrrp::Event>,
     running: BTreeMap<Identity, Handle>,
     /// Each ends when its addresses are gone, which takes up to seconds.
     stops: JoinSet<Identity>,
     stopping: BTreeSet<Identity>,
     /// Wanted again while their predecessors stop.
-    waiting: BTreeMap<Identity, Instance>,
+    waiting: BTreeMap<Identity, Group>,
 }
 
-/// What cannot change while an instance lives: its group on the wire.
+/// Instances that have one state, in the order of the configuration.
+type Group = Vec<Instance>;
+
+#[derive(Debug, Error)]
+#[error("there is no instance {name}; there are: {known}")]
+pub(super) struct UnknownInstance {
+    name: String,
+    known: String,
+}
+
+/// What cannot change while a group lives.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Identity {
-    interface: String,
-    vrid: u8,
+enum Identity {
+    Group(String),
+    /// An instance without a group: its place on the wire.
+    Alone {
+        interface: String,
+        vrid: u8,
+    },
 }
 
 impl Identity {
     fn of(instance: &Instance) -> Self {
-        Self { interface: instance.interface.clone(), vrid: instance.vrid.as_u8() }
+        match &instance.group {
+            Some(group) => Self::Group(group.clone()),
+            None => Self::Alone { interface: instance.interface.clone(), vrid: instance.vrid.as_u8() },
+        }
     }
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Group(name) => write!(f, "group {name}"),
+            Self::Alone { interface, vrid } => write!(f, "VRID {vrid} on {interface}"),
+        }
+    }
+}
+
+fn groups(config: &Config) -> BTreeMap<Identity, Group> {
+    let mut groups: BTreeMap<Identity, Group> = BTreeMap::new();
+    for instance in &config.vrrp {
+        groups.entry(Identity::of(instance)).or_default().push(instance.clone());
+    }
+    groups
 }
 
 impl Instances {
     pub(super) fn new(keeper: Keeper, events: mpsc::Sender<vrrp::Event>) -> Self {
         Self {
             keeper,
+            trackers: Trackers::new(),
+            tracks: BTreeMap::new(),
             events,
             running: BTreeMap::new(),
             stops: JoinSet::new(),
@@ -52,26 +93,32 @@ impl Instances {
     /// # Errors
     /// No socket or no thread for an instance.
     pub(super) fn configure(&mut self, config: &Config) -> Result<(), StartError> {
-        let wanted: BTreeMap<Identity, &Instance> =
-            config.vrrp.iter().map(|instance| (Identity::of(instance), instance)).collect();
+        let wanted = groups(config);
+        let tracks = wanted.iter().map(|(identity, group)| {
+            (identity.to_string(), group.iter().flat_map(|instance| instance.track.clone()).collect())
+        });
+        let tracks: BTreeMap<_, _> = tracks.collect();
+        self.trackers.configure(tracks.clone());
         let mut started = BTreeMap::new();
         let mut waiting = BTreeMap::new();
-        for (identity, instance) in &wanted {
+        for (identity, group) in &wanted {
             if self.running.contains_key(identity) {
                 continue;
             }
             if self.stopping.contains(identity) {
-                waiting.insert(identity.clone(), (*instance).clone());
+                waiting.insert(identity.clone(), group.clone());
                 continue;
             }
-            match self.spawn(instance) {
+            match self.spawn(identity, group) {
                 Ok(handle) => drop(started.insert(identity.clone(), handle)),
                 Err(error) => {
                     self.stop_in_background(started);
+                    self.trackers.configure(self.tracks.clone());
                     return Err(error);
                 }
             }
         }
+        self.tracks = tracks;
         self.waiting = waiting;
         let (kept, gone) =
             std::mem::take(&mut self.running).into_iter().partition(|(id, _)| wanted.contains_key(id));
@@ -100,37 +147,67 @@ impl Instances {
 
     /// Starts instances whose predecessors are gone. One that cannot be started is tried again with the next call.
     pub(super) fn start_waiting(&mut self) {
-        for (identity, instance) in std::mem::take(&mut self.waiting) {
+        for (identity, group) in std::mem::take(&mut self.waiting) {
             if self.stopping.contains(&identity) {
-                self.waiting.insert(identity, instance);
+                self.waiting.insert(identity, group);
                 continue;
             }
-            match self.spawn(&instance) {
+            match self.spawn(&identity, &group) {
                 Ok(handle) => drop(self.running.insert(identity, handle)),
                 Err(error) => {
                     tracing::error!("{error}; trying again");
-                    self.waiting.insert(identity, instance);
+                    self.waiting.insert(identity, group);
                 }
             }
         }
     }
 
+    /// How many backends of a service are up, and of how many the first check has not finished.
+    pub(super) fn service(&self, name: &str, up: u32, checking: u32) {
+        self.trackers.service(name, up, checking);
+    }
+
+    /// The handover of the instance of that name, and of those that move with it.
+    ///
+    /// # Errors
+    /// There is no such instance.
+    pub(super) fn failover(&self, name: &str) -> Result<Failover, UnknownInstance> {
+        self.named(name).map(Handle::failover)
+    }
+
+    /// Lets it preempt again.
+    ///
+    /// # Errors
+    /// There is no such instance, or it does not answer.
+    pub(super) fn take_back(&self, name: &str) -> Result<Result<(), FailoverError>, UnknownInstance> {
+        self.named(name).map(Handle::take_back)
+    }
+
+    fn named(&self, name: &str) -> Result<&Handle, UnknownInstance> {
+        let has_it = |handle: &&Handle| handle.snapshot().iter().any(|instance| instance.name == name);
+        self.running.values().find(has_it).ok_or_else(|| UnknownInstance {
+            name: name.to_owned(),
+            known: self.snapshots().into_iter().map(|instance| instance.name).collect::<Vec<_>>().join(", "),
+        })
+    }
+
     /// Gives every instance's mastership away, all at once; each waits for its addresses to be gone.
-    pub(super) async fn stop(mut self) {
+    pub(super) async fn stop(&mut self) {
         let running = std::mem::take(&mut self.running);
         self.stop_in_background(running);
         while self.stops.join_next().await.is_some() {}
     }
 
     pub(super) fn snapshots(&self) -> Vec<status::Instance> {
-        let waiting = self.waiting.values().map(|instance| {
-            vrrp::not_started(instance, "waits for the instance that had its interface and VRID to stop")
+        let waiting = self.waiting.values().flat_map(|group| {
+            vrrp::not_started(group, "waits for the instance that had its interface and VRID to stop")
         });
-        self.running.values().map(Handle::snapshot).chain(waiting).collect()
+        self.running.values().flat_map(Handle::snapshot).chain(waiting).collect()
     }
 
-    fn spawn(&self, instance: &Instance) -> Result<Handle, StartError> {
-        vrrp::spawn(instance.clone(), &self.keeper, self.events.clone())
+    fn spawn(&self, identity: &Identity, group: &[Instance]) -> Result<Handle, StartError> {
+        let tracking = self.trackers.state(&identity.to_string()).unwrap_or_else(untracked);
+        vrrp::spawn(group.to_vec(), &self.keeper, tracking, self.events.clone())
     }
 
     fn stop_in_background(&mut self, handles: BTreeMap<Identity, Handle>) {
@@ -142,4 +219,8 @@ impl Instances {
             });
         }
     }
+}
+
+fn untracked() -> watch::Receiver<TrackState> {
+    watch::channel(TrackState::default()).1
 }

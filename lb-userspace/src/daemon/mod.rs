@@ -16,6 +16,7 @@
 mod admin;
 mod checks;
 pub mod control;
+mod failover;
 mod forwarding;
 mod instances;
 mod kept;
@@ -45,6 +46,7 @@ use crate::dataplane::sweep::{self, Census, Orders};
 use crate::dataplane::{DataPlane, LoadError, Sizes};
 use crate::desired::{Desired, Known, desired};
 use crate::health::Report;
+use crate::hooks::Hooks;
 use crate::net::next_hop::Found;
 use crate::net::path_mtu::PathMtu;
 use crate::net::ways;
@@ -102,6 +104,8 @@ pub enum RunError {
 const WAITING: usize = 1024;
 /// Puts back what somebody else changed, and follows what changes with time.
 const SWEEP: Duration = Duration::from_secs(1);
+/// For hooks to be told of the end.
+const HOOKS_END: Duration = Duration::from_secs(5);
 /// An editor writes a file in several steps.
 const SAVE_SETTLES: Duration = Duration::from_millis(100);
 
@@ -113,6 +117,7 @@ pub(crate) struct Daemon {
     checks: Checks,
     instances: Instances,
     reloads: Reloads,
+    hooks: Hooks,
     page: Page,
     last_applied: Kept,
     admin: Admin,
@@ -147,7 +152,7 @@ pub async fn run(options: Options, keeper: Keeper) -> Result<(), RunError> {
         (wanted, last) => (wanted, last.ok()),
     };
     let flows = wanted.as_ref().ok().or(last.as_ref()).map(Source::flows).unwrap_or_default();
-    let (mut daemon, inbox) = start(options, keeper, &flows)?;
+    let (mut daemon, mut inbox) = start(options, keeper, &flows)?;
     if signals.stop_asked() {
         tracing::info!("stopping before anything was changed");
         return Ok(());
@@ -155,10 +160,14 @@ pub async fn run(options: Options, keeper: Keeper) -> Result<(), RunError> {
     daemon.begin(wanted, last).await?;
     control::serve(&daemon.options.run_dir, daemon.commands.clone())?;
     tracing::info!("running: {}", reload::summary(&daemon.config));
-    daemon.serve(inbox, signals).await;
+    daemon.serve(&mut inbox, signals).await;
     notify::notify(notify::STOPPING);
     tracing::info!("stopping: giving addresses away; the program stays attached");
     daemon.instances.stop().await;
+    while let Ok(event) = inbox.events.try_recv() {
+        daemon.handle_event(event);
+    }
+    daemon.hooks.finish(HOOKS_END).await;
     daemon.last_applied.written().await;
     daemon.admin.written().await;
     Ok(())
@@ -199,6 +208,7 @@ fn start(options: Options, keeper: Keeper, flows: &Flows) -> Result<(Daemon, Inb
         forwarding: Forwarding::new(plane, sweep, timeouts),
         checks: Checks::new(reports),
         instances: Instances::new(keeper, events),
+        hooks: Hooks::new(),
         reloads: Reloads::new(options.config.display().to_string(), now),
         page: Page::new(commands.clone()),
         last_applied: Kept::last_applied(options.state_dir.clone()),
@@ -222,7 +232,7 @@ fn start(options: Options, keeper: Keeper, flows: &Flows) -> Result<(Daemon, Inb
 
 impl Daemon {
     /// Until it is asked to stop.
-    async fn serve(&mut self, mut inbox: Inbox, mut signals: Signals) {
+    async fn serve(&mut self, inbox: &mut Inbox, mut signals: Signals) {
         let (saved, mut save_inbox) = mpsc::channel(1);
         let _watch = watch::start(&self.options.config, saved).inspect_err(|error| {
             tracing::warn!("a save of the configuration is not noticed: {error}; use `evenkeel apply`");
@@ -245,7 +255,7 @@ impl Daemon {
                 }
                 Some(command) = inbox.commands.recv() => self.handle_command(command).await,
                 Some(report) = inbox.reports.recv() => self.handle_report(&report),
-                Some(event) = inbox.events.recv() => tracing::debug!(?event, "VRRP"),
+                Some(event) = inbox.events.recv() => self.handle_event(event),
                 Some(found) = inbox.ways.recv() => {
                     if self.forwarding.handle_ways(found, Instant::now()) {
                         self.reconcile();
@@ -279,6 +289,7 @@ impl Daemon {
             },
             Command::Apply(apply, answer) => drop(answer.send(self.reload(apply).await)),
             Command::Take(take, answer) => drop(answer.send(self.take(&take))),
+            Command::GiveAway(give_away, answer) => self.give_away(give_away, answer),
         }
     }
 
@@ -308,6 +319,7 @@ impl Daemon {
 
     /// Brings the maps to what configuration and health ask for.
     fn reconcile(&mut self) {
+        self.tell_of_services();
         let now = Instant::now();
         let desired = self.desired(&self.config);
         if let Err(error) = self.forwarding.reconcile(&desired, now) {

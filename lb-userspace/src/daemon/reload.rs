@@ -232,6 +232,7 @@ impl Daemon {
         self.page.commit(page).await;
         self.checks.configure(&config, Instant::now());
         self.admin.configure(&config);
+        self.hooks.configure(&config.hooks);
         self.forwarding.set_timeouts(timeouts(&config.flows));
         self.config = config;
         if let Err(error) = self.path_mtu.follow(&self.config) {

@@ -30,6 +30,7 @@ pub fn render(status: &Status) -> Result<String, prometheus::Error> {
     services(&mut page, &status.services);
     backends(&mut page, &status.services);
     instances(&mut page, &status.instances);
+    tracked(&mut page, &status.instances);
     advertisements(&mut page, &status.instances);
     page.encode()
 }
@@ -214,6 +215,12 @@ fn instances(page: &mut Page, instances: &[Instance]) {
         }
     };
     gauge("evenkeel_vrrp_priority", "The priority the instance runs with.", |i| Some(f64::from(i.priority)));
+    gauge("evenkeel_vrrp_configured_priority", "The priority as configured.", |i| {
+        Some(f64::from(i.configured_priority))
+    });
+    gauge("evenkeel_vrrp_stands_back", "1 after a failover by command, while another node is master.", |i| {
+        Some(flag(i.stands_back))
+    });
     gauge("evenkeel_vrrp_second_master", "1 while another node claims to be master too.", |i| {
         Some(flag(i.second_master))
     });
@@ -222,6 +229,16 @@ fn instances(page: &mut Page, instances: &[Instance]) {
         "When another node was last heard, in seconds since the Unix epoch.",
         |i| i.peer.as_ref().map(|peer| peer.heard_at),
     );
+}
+
+fn tracked(page: &mut Page, instances: &[Instance]) {
+    let help = "1 while what the instance tracks is well.";
+    let mut family = page.gauge("evenkeel_vrrp_tracked_up", help, ["vrrp_instance", "subject"]);
+    for instance in instances {
+        for tracked in &instance.tracked {
+            family.add([&instance.name, &tracked.subject], flag(tracked.ok));
+        }
+    }
 }
 
 fn advertisements(page: &mut Page, instances: &[Instance]) {

@@ -18,6 +18,8 @@ pub struct Link {
     pub raised: bool,
     /// `None` unless the interface is Ethernet-like.
     pub mac: Option<[u8; 6]>,
+    /// Bytes of the largest IP packet.
+    pub mtu: u32,
     /// The interface that a macvlan interface is on.
     pub macvlan_on: Option<u32>,
 }
@@ -69,6 +71,7 @@ pub fn parse(message: &LinkMessage) -> Link {
         up: flags.contains(LinkFlags::Up | LinkFlags::Running),
         raised: flags.contains(LinkFlags::Up),
         mac: None,
+        mtu: 1500,
         macvlan_on: None,
     };
     let (mut below, mut macvlan) = (None, false);
@@ -76,6 +79,7 @@ pub fn parse(message: &LinkMessage) -> Link {
         match attribute {
             LinkAttribute::IfName(name) => link.name.clone_from(name),
             LinkAttribute::Address(address) => link.mac = address.as_slice().try_into().ok(),
+            LinkAttribute::Mtu(mtu) => link.mtu = *mtu,
             LinkAttribute::Link(index) => below = Some(*index),
             LinkAttribute::LinkInfo(infos) => macvlan = infos.contains(&LinkInfo::Kind(InfoKind::MacVlan)),
             _ => {}
@@ -99,6 +103,7 @@ mod tests {
             up: false,
             raised: false,
             mac: Some(mac),
+            mtu: 1500,
             macvlan_on: Some(2),
         };
         assert_eq!(parse(&message), wanted);

@@ -1,129 +1,160 @@
-//! Carries a machine's actions out on the wire, and feeds it packets, timers, the interface and the daemon's commands.
+//! Carries a machine's actions out on the wire, and feeds it packets, timers, interfaces, what is tracked and the daemon's
+//! commands.
 
+use std::future::poll_fn;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
-use super::handle::Event;
-use super::keeper::{Family, Seen, Usable, Wanted};
+use super::channel::{Channel, Settings};
+use super::handle::{Command, Event};
+use super::keeper::{Registration, Released, Seen, Usable, Wanted};
 use super::log::log;
-use super::machine::{self, Action, Heard, Interface, Machine, Peer};
-use super::report::Report;
-use super::socket::AdvertSocket;
-use super::wire::{self, Advert, Checksum, Expected};
-use crate::config::model;
+use super::machine::{self, Action, Heard, Interface, Machine, Peer, Tracking};
+use super::report::Reports;
+use super::socket::Exit;
+use super::wire::{self, Checksum};
+use crate::config::model::{Instance, Preempt, Priority};
 use crate::status::InstanceState;
+use crate::track::TrackState;
 
 /// Packets in a row before timers get their turn: a flood must not delay an advertisement.
 const BATCH: usize = 32;
-/// Packets before a backup's timer counts: more than the socket holds, so that a master buried in a flood is heard.
+/// Packets before a backup's timer counts: more than the sockets hold, so that a master buried in a flood is heard.
 const BACKLOG: usize = 4096;
 const PUBLISH_AGAIN_AFTER: Duration = Duration::from_millis(5);
+/// A socket that could not be opened is tried again.
+const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// With nothing to wait for.
 const IDLE: Duration = Duration::from_secs(60);
 
+/// What the daemon says.
+pub(super) struct Inbox {
+    pub(super) group: watch::Receiver<Vec<Instance>>,
+    pub(super) tracking: watch::Receiver<TrackState>,
+    pub(super) commands: mpsc::Receiver<Command>,
+}
+
 pub(super) struct Driver {
-    config: model::Instance,
+    group: Vec<Instance>,
     machine: Machine,
-    report: Report,
-    configured: watch::Receiver<model::Instance>,
-    seen: watch::Receiver<Option<Seen>>,
-    wanted: watch::Sender<Wanted>,
+    channels: Vec<Channel>,
+    reports: Reports,
+    inbox: Inbox,
+    keeper: Registration,
     events: mpsc::Sender<Event>,
-    socket: Option<(u32, AdvertSocket)>,
-    primary: Option<Ipv4Addr>,
-    /// As the other nodes compute it: keepalived up to 2.3 and FRR take no other form than theirs.
-    checksum: Checksum,
-    logged_checksum: bool,
-    /// The other node's interval that was last logged as different from ours.
-    logged_interval: Option<Duration>,
+    /// Some socket could not be opened.
+    open_at: Option<Instant>,
     send_failing: bool,
     stopping: bool,
     keeper_gone: bool,
+    trackers_gone: bool,
 }
 
 enum Turn {
     Configured(Result<(), watch::error::RecvError>),
-    Interface(Result<(), watch::error::RecvError>),
+    Commanded(Option<Command>),
+    Tracked(Result<(), watch::error::RecvError>),
+    Seen(Result<(), watch::error::RecvError>),
     Timer,
     Packets,
 }
 
 impl Driver {
     pub(super) fn new(
-        config: model::Instance,
-        report: Report,
-        configured: watch::Receiver<model::Instance>,
-        seen: watch::Receiver<Option<Seen>>,
-        wanted: watch::Sender<Wanted>,
+        group: Vec<Instance>,
+        reports: Reports,
+        inbox: Inbox,
+        keeper: Registration,
         events: mpsc::Sender<Event>,
     ) -> Self {
+        let channels = Settings::of(&group).into_iter().map(Channel::new).collect();
         Self {
-            machine: Machine::new(machine_config(&config)),
-            config,
-            report,
-            configured,
-            seen,
-            wanted,
+            machine: Machine::new(machine_config(&group)),
+            group,
+            channels,
+            reports,
+            inbox,
+            keeper,
             events,
-            socket: None,
-            primary: None,
-            checksum: Checksum::default(),
-            logged_checksum: false,
-            logged_interval: None,
+            open_at: None,
             send_failing: false,
             stopping: false,
             keeper_gone: false,
+            trackers_gone: false,
         }
     }
 
     /// Runs until the daemon drops its handle and the next master had its time to take over; by ending has the
     /// addresses released, whatever the cause.
-    pub(super) async fn run(mut self) {
+    pub(super) async fn run(mut self) -> Released {
+        self.track();
         loop {
             let published = self.settle();
             if self.machine.stopped() {
-                break;
+                // Its other ends are dropped here: that releases everything.
+                return self.keeper.released;
             }
-            match self.next_turn(published).await {
-                Turn::Configured(Ok(())) => self.reconfigure(),
-                Turn::Configured(Err(_)) => {
-                    self.stopping = true;
-                    self.machine.handle_event(machine::Event::Stop, Instant::now());
-                }
-                Turn::Interface(Ok(())) => self.look_at_interface(),
-                Turn::Interface(Err(_)) => {
-                    let why = "the thread that keeps its addresses has ended".to_owned();
-                    self.machine
-                        .handle_event(machine::Event::Interface(Interface::Unusable(why)), Instant::now());
-                    self.keeper_gone = true;
-                }
-                Turn::Timer => {
-                    if self.machine.state() == InstanceState::Backup {
-                        // After a stall, what was heard meanwhile counts before the timer that ran out meanwhile.
-                        self.receive(BACKLOG);
-                    }
-                    self.machine.handle_timeout(Instant::now());
-                }
-                Turn::Packets => self.receive(BATCH),
-            }
+            let turn = self.next_turn(published).await;
+            self.take(turn);
         }
     }
 
     async fn next_turn(&mut self, published: bool) -> Turn {
         let now = Instant::now();
         let retry = (!published).then(|| now + PUBLISH_AGAIN_AFTER);
-        let due = [self.machine.poll_timeout(), retry].into_iter().flatten().min();
+        let due = [self.machine.poll_timeout(), retry, self.open_at].into_iter().flatten().min();
+        let channels = &self.channels;
         tokio::select! {
             biased;
             () = sleep_until(due.unwrap_or(now + IDLE).into()) => Turn::Timer,
-            changed = self.configured.changed(), if !self.stopping => Turn::Configured(changed),
-            changed = self.seen.changed(), if !self.keeper_gone => Turn::Interface(changed),
-            () = readable(self.socket.as_ref()) => Turn::Packets,
+            changed = self.inbox.group.changed(), if !self.stopping => Turn::Configured(changed),
+            command = self.inbox.commands.recv(), if !self.stopping => Turn::Commanded(command),
+            changed = self.inbox.tracking.changed(), if !self.trackers_gone => Turn::Tracked(changed),
+            changed = self.keeper.seen.changed(), if !self.keeper_gone => Turn::Seen(changed),
+            () = readable(channels) => Turn::Packets,
         }
+    }
+
+    fn take(&mut self, turn: Turn) {
+        match turn {
+            Turn::Configured(Ok(())) => self.reconfigure(),
+            Turn::Configured(Err(_)) | Turn::Commanded(None) => {
+                self.stopping = true;
+                self.handle(machine::Event::Stop);
+            }
+            Turn::Commanded(Some(Command::Yield)) => self.handle(machine::Event::Yield),
+            Turn::Commanded(Some(Command::Unyield)) => self.handle(machine::Event::Unyield),
+            Turn::Tracked(Ok(())) => self.track(),
+            Turn::Tracked(Err(_)) => self.trackers_gone = true,
+            Turn::Seen(Ok(())) => self.look_at_interfaces(),
+            Turn::Seen(Err(_)) => {
+                self.keeper_gone = true;
+                for channel in 0..self.channels.len() {
+                    let why = "the thread that keeps its addresses has ended".to_owned();
+                    let interface = Interface::Unusable(why);
+                    self.handle(machine::Event::Interface { channel, interface });
+                }
+            }
+            Turn::Timer => {
+                if self.open_at.is_some_and(|at| Instant::now() >= at) {
+                    self.look_at_interfaces();
+                }
+                if self.machine.state() == InstanceState::Backup {
+                    // After a stall, what was heard meanwhile counts before the timer that ran out meanwhile.
+                    self.receive(BACKLOG);
+                }
+                self.machine.handle_timeout(Instant::now());
+            }
+            Turn::Packets => self.receive(BATCH),
+        }
+    }
+
+    fn handle(&mut self, event: machine::Event) {
+        self.machine.handle_event(event, Instant::now());
     }
 
     /// Carries out what the machine asks for and publishes what came of it.
@@ -131,40 +162,50 @@ impl Driver {
         while let Some(action) = self.machine.poll_action() {
             self.carry_out(action);
         }
-        self.report.publish(&self.machine, Instant::now())
+        self.reports.publish(&self.machine, Instant::now())
     }
 
     fn carry_out(&mut self, action: Action) {
         match action {
-            Action::SendAdvert { priority } => self.send(priority),
+            Action::SendAdvert { channel, priority } => self.send(channel, priority),
             Action::TakeAddresses => self.want(|wanted| wanted.hold = true),
             Action::ReleaseAddresses => self.want(|wanted| wanted.hold = false),
             Action::Announce => self.want(|wanted| wanted.bursts += 1),
             Action::SecondMaster(peer) => {
-                self.report.second_master_began();
+                self.reports.second_master_began();
                 self.log_problem(format!("a second master: {peer} claims to be master too"));
-                self.tell(Event::SecondMaster { instance: self.config.name.clone(), peer });
+                for instance in self.names() {
+                    self.tell(Event::SecondMaster { instance, peer });
+                }
             }
             Action::Transition { from, to, reason } => {
-                self.report.entered(to);
+                self.reports.entered(to);
                 self.log_change(format!("{from:?} to {to:?}: {reason}"));
-                self.tell(Event::Transition { instance: self.config.name.clone(), from, to, reason });
+                let priority = self.machine.effective_priority().as_u8();
+                for instance in self.names() {
+                    self.tell(Event::Transition { instance, from, to, priority, reason: reason.clone() });
+                }
             }
         }
     }
 
+    fn names(&self) -> Vec<String> {
+        self.group.iter().map(|instance| instance.name.clone()).collect()
+    }
+
+    /// In the log, a group has the name of its members.
     fn log_change(&self, change: String) {
-        let instance = self.config.name.clone();
+        let instance = self.names().join("+");
         log(move || tracing::info!(instance, "{change}"));
     }
 
     fn log_problem(&self, problem: String) {
-        let instance = self.config.name.clone();
+        let instance = self.names().join("+");
         log(move || tracing::warn!(instance, "{problem}"));
     }
 
     fn want(&self, change: impl FnOnce(&mut Wanted)) {
-        self.wanted.send_modify(change);
+        self.keeper.wanted.send_modify(change);
     }
 
     fn tell(&self, event: Event) {
@@ -172,26 +213,17 @@ impl Driver {
         let _ = self.events.try_send(event);
     }
 
-    fn send(&mut self, priority: u8) {
-        let (Some((_, socket)), Some(source)) = (&self.socket, self.primary) else { return };
-        let addresses = self.config.addresses.iter().filter_map(|prefix| match prefix.prefix.address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        });
-        let advert = Advert {
-            vrid: self.config.vrid,
-            priority,
-            interval: self.config.advertise,
-            addresses: addresses.collect(),
-        };
-        match socket.send(&advert.emit(source, self.checksum)) {
-            Ok(()) => {
-                self.report.sent();
+    fn send(&mut self, channel: usize, priority: u8) {
+        let Some(channel) = self.channels.get_mut(channel) else { return };
+        match channel.send(priority) {
+            Ok(sent) => {
+                self.reports.sent(channel.settings().member, sent);
                 self.send_failing = false;
             }
             Err(error) => {
+                let interface = channel.settings().interface.clone();
                 if !std::mem::replace(&mut self.send_failing, true) {
-                    self.log_problem(format!("cannot send on {}: {error}", self.config.interface));
+                    self.log_problem(format!("cannot send on {interface}: {error}"));
                 }
             }
         }
@@ -199,115 +231,119 @@ impl Driver {
 
     fn receive(&mut self, limit: usize) {
         let mut buffer = [0; wire::MAX_PACKET + 1];
-        for _ in 0..limit {
-            let Some((_, socket)) = &self.socket else { return };
-            match socket.receive(&mut buffer) {
-                Ok(length) => self.handle_packet(&buffer[..length]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // A state of the interface, which the keeper sees too.
-                Err(_) => return,
+        for index in 0..self.channels.len() {
+            for _ in 0..limit {
+                if self.receive_one(index, &mut buffer).is_err() {
+                    // None is there, or the interface is in a state that the keeper sees too.
+                    break;
+                }
             }
         }
     }
 
-    fn handle_packet(&mut self, packet: &[u8]) {
-        let expected = Expected { vrid: self.config.vrid, own: self.primary };
-        let received = match wire::parse_packet(packet, expected) {
-            Ok(received) => received,
+    fn receive_one(&mut self, index: usize, buffer: &mut [u8]) -> io::Result<()> {
+        let channel = &mut self.channels[index];
+        let member = channel.settings().member;
+        let taken = match channel.receive(buffer)? {
+            Ok(taken) => taken,
             Err(reason) => {
-                self.report.discarded(reason);
-                return;
+                self.reports.discarded(member, reason);
+                return Ok(());
             }
         };
+        let received = taken.received;
         let from = Peer { address: received.source, priority: received.advert.priority };
-        self.report.received(from, received.checksum == Checksum::PseudoHeader);
-        self.adopt_checksum(received.checksum, from);
-        self.compare_interval(received.advert.interval, from);
+        self.reports.received(member, received.checksum == Some(Checksum::PseudoHeader));
+        for remark in taken.remarks {
+            self.log_problem(remark);
+        }
         let heard = Heard { from, interval: received.advert.interval };
-        self.machine.handle_event(machine::Event::Advert(heard), Instant::now());
+        self.handle(machine::Event::Advert { channel: index, heard });
+        Ok(())
     }
 
-    fn adopt_checksum(&mut self, checksum: Checksum, from: Peer) {
-        self.checksum = checksum;
-        if checksum != Checksum::default() && !std::mem::replace(&mut self.logged_checksum, true) {
-            self.log_change(format!(
-                "checksums of {} cover a pseudo-header (RFC 5798): doing the same",
-                from.address
-            ));
-        }
-    }
-
-    /// RFC 9568 section 7.1 has a difference logged; once here for each.
-    fn compare_interval(&mut self, interval: Duration, from: Peer) {
-        let own = self.config.advertise;
-        if interval != own && self.logged_interval.replace(interval) != Some(interval) {
-            self.log_problem(format!(
-                "{} advertises every {interval:?}, this node every {own:?}: make them the same",
-                from.address
-            ));
-        }
+    fn track(&mut self) {
+        let state = self.inbox.tracking.borrow_and_update().clone();
+        self.handle(machine::Event::Tracking(Tracking { adjustment: state.adjustment, fault: state.fault }));
+        self.reports.tracked(&state.subjects);
     }
 
     fn reconfigure(&mut self) {
-        self.config = self.configured.borrow_and_update().clone();
-        self.machine.reconfigure(machine_config(&self.config), Instant::now());
-        self.report.reconfigured(&self.config);
-        let wanted = Wanted::of([&self.config]);
-        self.wanted.send_if_modified(|current| current.reconfigure(wanted));
+        self.group = self.inbox.group.borrow_and_update().clone();
+        let mut old = std::mem::take(&mut self.channels);
+        for settings in Settings::of(&self.group) {
+            let mut channel = Channel::new(settings);
+            channel.follow(&mut old);
+            self.channels.push(channel);
+        }
+        self.machine.reconfigure(machine_config(&self.group), Instant::now());
+        self.reports.reconfigured(&self.group);
+        let wanted = Wanted::of(&self.group);
+        self.keeper.wanted.send_if_modified(|current| current.reconfigure(wanted));
+        self.look_at_interfaces();
     }
 
-    fn look_at_interface(&mut self) {
-        let Some(seen) = self.seen.borrow_and_update().clone() else { return };
-        let channel = seen.channels.into_iter().find(|channel| channel.family == Family::V4);
-        let (index, interface) = match channel {
-            Some(channel) => (channel.place.map(|place| place.index), usable(channel.interface)),
-            None => (None, Interface::NoAddress),
-        };
-        let interface = match self.reopen_socket(index) {
-            Ok(()) => interface,
-            Err(error) => Interface::Unusable(format!("cannot open a VRRP socket: {error}")),
-        };
-        self.primary = match &interface {
-            Interface::Up { primary } => Some(*primary),
-            Interface::Missing | Interface::Down | Interface::NoAddress | Interface::Unusable(_) => None,
-        };
-        self.machine.handle_event(machine::Event::Interface(interface), Instant::now());
+    /// Tells the machine of every channel's interface, and binds the sockets to them.
+    fn look_at_interfaces(&mut self) {
+        let seen = self.keeper.seen.borrow_and_update().clone();
+        self.open_at = None;
+        for index in 0..self.channels.len() {
+            // What is not seen yet will be.
+            if let Some(interface) = seen.as_ref().and_then(|seen| self.look_at(index, seen)) {
+                self.handle(machine::Event::Interface { channel: index, interface });
+            }
+        }
     }
 
-    /// A socket is bound to an index: an interface that was made anew needs another.
-    fn reopen_socket(&mut self, index: Option<u32>) -> io::Result<()> {
-        if self.socket.as_ref().map(|(bound, _)| *bound) != index {
-            self.socket = None;
+    fn look_at(&mut self, index: usize, seen: &Seen) -> Option<Interface> {
+        let channel = &mut self.channels[index];
+        let settings = channel.settings();
+        let (member, family) = (settings.member, settings.family);
+        let seen = seen.channels.iter().find(|seen| (seen.member, seen.family) == (member, family))?;
+        let Some(place) = seen.place else {
+            channel.close();
+            return Some(Interface::Missing);
+        };
+        let primary = match seen.interface {
+            Usable::Missing => return Some(Interface::Missing),
+            Usable::Down => return Some(Interface::Down),
+            Usable::NoAddress => return Some(Interface::NoAddress),
+            Usable::Up { primary } => settings.source().unwrap_or(primary),
+        };
+        let mac = place.virtual_mac.unwrap_or(place.mac);
+        let exit = Exit { index: place.index, mac, mtu: place.mtu as usize, primary };
+        match channel.open(exit) {
+            Ok(()) => Some(Interface::Up { primary }),
+            Err(error) => {
+                self.open_at = Some(Instant::now() + OPEN_AGAIN_AFTER);
+                Some(Interface::Unusable(format!("cannot open a VRRP socket: {error}")))
+            }
         }
-        if let (None, Some(index)) = (&self.socket, index) {
-            self.socket = Some((index, AdvertSocket::open(&self.config.interface, index)?));
-        }
-        Ok(())
     }
 }
 
-/// Ready when a packet is there; never, without a socket.
-async fn readable(socket: Option<&(u32, AdvertSocket)>) {
-    match socket {
-        Some((_, socket)) => socket.readable().await,
-        None => std::future::pending().await,
-    }
+/// Ready when a packet may be there; never, without a socket.
+async fn readable(channels: &[Channel]) {
+    poll_fn(|context| {
+        let ready = channels.iter().filter(|channel| channel.poll_readable(context).is_ready()).count();
+        if ready > 0 { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
 }
 
-fn machine_config(config: &model::Instance) -> machine::Config {
+fn machine_config(group: &[Instance]) -> machine::Config {
+    let channels = Settings::of(group).into_iter().map(|settings| machine::Channel {
+        vrid: settings.vrid,
+        interface: settings.interface,
+        family: settings.family,
+        version: settings.version,
+        interval: settings.interval,
+    });
     machine::Config {
-        interface: config.interface.clone(),
-        priority: config.priority,
-        interval: config.advertise,
-        preempt: config.preempt != model::Preempt::Never,
-    }
-}
-
-fn usable(interface: Usable) -> Interface {
-    match interface {
-        Usable::Missing => Interface::Missing,
-        Usable::Down => Interface::Down,
-        Usable::Up { primary: IpAddr::V4(primary) } => Interface::Up { primary },
-        Usable::NoAddress | Usable::Up { .. } => Interface::NoAddress,
+        // All members have the same.
+        priority: group.first().map_or(Priority::DEFAULT, |first| first.priority),
+        preempt: group.first().map_or(Preempt::Never, |first| first.preempt),
+        channels: channels.collect(),
+        announce_every: group.iter().filter_map(|instance| instance.announce_every).min(),
     }
 }

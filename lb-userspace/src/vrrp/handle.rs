@@ -1,22 +1,28 @@
-//! Starts and stops an instance, and what the daemon holds of it.
+//! Starts and stops a group of instances, and what the daemon holds of it.
 
 use std::future::Future;
 use std::io;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
-use super::driver::Driver;
-use super::keeper::{Keeper, Registration, Released, Wanted};
+use super::driver::{Driver, Inbox};
+use super::keeper::{Keeper, Wanted};
 use super::log::flushed;
 use super::machine::{Peer, Reason, leave_limit};
-use super::report::{Reader, Report};
+use super::report::{Reader, Reports};
+use super::wire::Family;
 use super::{realtime, socket};
-use crate::config::model;
+use crate::config::model::Instance;
 use crate::status::{self, InstanceState};
+use crate::track::TrackState;
 
 /// For the addresses to be gone, after the machine's wait for its successor.
 const RELEASE_LIMIT: Duration = Duration::from_secs(3);
+/// Between looks at how a handover goes.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+/// For the driver to take a command.
+const COMMAND_LIMIT: Duration = Duration::from_secs(2);
 
 /// What happened in an instance, as it happens and best effort; the snapshot is the truth.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,6 +31,8 @@ pub enum Event {
         instance: String,
         from: InstanceState,
         to: InstanceState,
+        /// With what is tracked counted in.
+        priority: u8,
         reason: Reason,
     },
     /// Another node claims to be master while this one is; once for each time that begins.
@@ -32,6 +40,13 @@ pub enum Event {
         instance: String,
         peer: Peer,
     },
+}
+
+/// What an operator asks of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Command {
+    Yield,
+    Unyield,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -42,36 +57,53 @@ pub enum StartError {
     Thread { instance: String, source: io::Error },
 }
 
-/// A running instance. Dropping it stops the instance, without waiting for the addresses to be gone.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum FailoverError {
+    #[error("{instance} is {}, not master: there is nothing to give away; run this on the master", .state.as_str())]
+    NotMaster { instance: String, state: InstanceState },
+    #[error("no other node took {instance} over, so this one is master again")]
+    NobodyElse { instance: String },
+    #[error("{instance} does not answer")]
+    NoAnswer { instance: String },
+}
+
+/// A running group. Dropping it stops the group, without waiting for the addresses to be gone.
 #[derive(Debug)]
 pub struct Handle {
     name: String,
     /// The last one counts.
-    config: watch::Sender<model::Instance>,
+    group: watch::Sender<Vec<Instance>>,
+    commands: mpsc::Sender<Command>,
     reader: Reader,
-    released: Released,
+    released: oneshot::Receiver<()>,
 }
 
-/// Starts an instance on a thread of its own, in the caller's network namespace. An interface that is missing or
-/// down is no error: the instance says so and waits for it.
+/// Starts the instances of a group on a thread of their own, in the caller's network namespace. An interface that is missing
+/// or down is no error: the instances say so and wait for it. `group` has at least one.
 ///
 /// # Errors
 /// Without the right to open a raw socket, or when a thread cannot be started.
 pub fn spawn(
-    instance: model::Instance,
+    group: Vec<Instance>,
     keeper: &Keeper,
+    tracking: watch::Receiver<TrackState>,
     events: mpsc::Sender<Event>,
 ) -> Result<Handle, StartError> {
-    let name = instance.name.clone();
-    socket::open_raw().map_err(|source| StartError::Socket { instance: name.clone(), source })?;
-    let (config, config_receiver) = watch::channel(instance.clone());
-    let (report, reader) = Report::new(&instance);
-
-    let Registration { wanted, seen, released } = keeper.register(name.clone(), Wanted::of([&instance]));
-    let driver = Driver::new(instance, report, config_receiver, seen, wanted, events);
-    run_on_thread(format!("vrrp {name}"), driver.run())
-        .map_err(|source| StartError::Thread { instance: name.clone(), source })?;
-    Ok(Handle { name, config, reader, released })
+    let name = group.first().map(|first| first.name.clone()).unwrap_or_default();
+    socket::open_raw(Family::V4).map_err(|source| StartError::Socket { instance: name.clone(), source })?;
+    let (group_sender, group_receiver) = watch::channel(group.clone());
+    let (commands, command_inbox) = mpsc::channel(1);
+    let (release, released) = oneshot::channel();
+    let (reports, reader) = Reports::new(&group);
+    let registration = keeper.register(name.clone(), Wanted::of(&group));
+    let inbox = Inbox { group: group_receiver, tracking, commands: command_inbox };
+    let driver = Driver::new(group, reports, inbox, registration, events);
+    run_on_thread(format!("vrrp {name}"), async move {
+        driver.run().await.wait().await;
+        let _ = release.send(());
+    })
+    .map_err(|source| StartError::Thread { instance: name.clone(), source })?;
+    Ok(Handle { name, group: group_sender, commands, reader, released })
 }
 
 fn run_on_thread(thread: String, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
@@ -84,32 +116,103 @@ fn run_on_thread(thread: String, task: impl Future<Output = ()> + Send + 'static
 }
 
 impl Handle {
-    /// As of the last event; never keeps the instance waiting.
+    /// As of the last event; never keeps the instances waiting. In the order of the configuration.
     #[must_use]
-    pub fn snapshot(&self) -> status::Instance {
+    pub fn snapshot(&self) -> Vec<status::Instance> {
         self.reader.snapshot()
     }
 
-    /// Changes priority, interval, preemption, name or addresses in place, without delaying or repeating an
-    /// advertisement. Another interface or VRID is another instance: stop this one and start that.
-    pub fn reconfigure(&self, instance: model::Instance) {
-        if self.config.send(instance).is_err() {
+    /// Changes everything but the group's identity in place, without delaying or repeating an advertisement.
+    pub fn reconfigure(&self, group: Vec<Instance>) {
+        if self.group.send(group).is_err() {
             tracing::error!(instance = self.name, "the instance's thread has ended: its configuration stays");
         }
     }
 
+    /// For [`Failover::run`], which may take as long as an election.
+    #[must_use]
+    pub fn failover(&self) -> Failover {
+        Failover {
+            name: self.name.clone(),
+            limit: leave_limit(self.longest_interval()) + COMMAND_LIMIT,
+            commands: self.commands.clone(),
+            reader: self.reader.clone(),
+        }
+    }
+
+    /// Lets the instances preempt again after a failover.
+    ///
+    /// # Errors
+    /// The thread does not answer.
+    pub fn take_back(&self) -> Result<(), FailoverError> {
+        let no_answer = |_| FailoverError::NoAnswer { instance: self.name.clone() };
+        self.commands.try_send(Command::Unyield).map_err(no_answer)
+    }
+
     /// Tells the other nodes that this one stops, serves on until one of them is master, at most
-    /// [`leave_limit`] of its interval, releases the addresses, and waits for all that.
+    /// [`leave_limit`] of the longest interval, releases the addresses, and waits for all that.
     pub async fn stop(self) {
-        let Self { name, config, released, .. } = self;
-        let limit = leave_limit(config.borrow().advertise) + RELEASE_LIMIT;
-        drop(config);
+        let limit = leave_limit(self.longest_interval()) + RELEASE_LIMIT;
+        let Self { name, group, commands, released, .. } = self;
+        drop((group, commands));
         let ended = async {
-            released.wait().await;
+            let _ = released.await;
             flushed().await;
         };
         if tokio::time::timeout(limit, ended).await.is_err() {
             tracing::error!(instance = name, "its addresses were not released in {limit:?}");
         }
+    }
+
+    fn longest_interval(&self) -> Duration {
+        self.group.borrow().iter().map(|instance| instance.advertise).max().unwrap_or_default()
+    }
+}
+
+/// A handover that an operator asked for.
+#[derive(Debug)]
+pub struct Failover {
+    name: String,
+    limit: Duration,
+    commands: mpsc::Sender<Command>,
+    reader: Reader,
+}
+
+impl Failover {
+    /// Gives the mastership away and waits until another node has it. Returns why this one is backup.
+    ///
+    /// # Errors
+    /// It is not master, or nobody else wants to be.
+    pub async fn run(self) -> Result<String, FailoverError> {
+        let instance = self.name.clone();
+        let before = self.look();
+        if before.state != InstanceState::Master {
+            return Err(FailoverError::NotMaster { instance, state: before.state });
+        }
+        let no_answer = FailoverError::NoAnswer { instance: instance.clone() };
+        self.commands.send(Command::Yield).await.map_err(|_| no_answer)?;
+        let deadline = tokio::time::Instant::now() + self.limit;
+        let mut handing_over = false;
+        loop {
+            let now = self.look();
+            if now.state != InstanceState::Master {
+                return Ok(now.reason);
+            }
+            // While it hands over, it is master and stands back; then it is one or the other.
+            if handing_over && !now.stands_back {
+                return Err(FailoverError::NobodyElse { instance });
+            }
+            handing_over |= now.stands_back;
+            if tokio::time::Instant::now() >= deadline {
+                return Err(FailoverError::NobodyElse { instance });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// All members have the same state.
+    fn look(&self) -> status::Instance {
+        let first = self.reader.snapshot().into_iter().next();
+        first.expect("a group has at least one instance")
     }
 }

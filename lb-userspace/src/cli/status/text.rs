@@ -94,7 +94,7 @@ fn instances(page: &mut String, instances: &[Instance], now: f64) {
             duration(now - instance.since),
             instance.reason.clone(),
             peer,
-            instance.priority.to_string(),
+            priority(instance),
             instance.vrid.to_string(),
             instance.interface.clone(),
             instance.addresses.join(" "),
@@ -104,21 +104,45 @@ fn instances(page: &mut String, instances: &[Instance], now: f64) {
     for instance in instances {
         if instance.second_master {
             let peer = instance.peer.as_ref().map_or_else(String::new, |peer| format!(" ({})", peer.address));
-            line(
-                page,
-                format_args!(
-                    "!! {}: ANOTHER NODE IS MASTER TOO{peer}: it does not hear this one. Look at the link between \
-                     them and at firewalls (IP protocol 112).",
-                    instance.name
-                ),
-            );
+            let why = instance.unheard_by.map_or("it was heard just now", |_| {
+                "it does not hear this one. Look at the link between them and at firewalls (IP protocol 112)"
+            });
+            line(page, format_args!("!! {}: ANOTHER NODE IS MASTER TOO{peer}: {why}.", instance.name));
         }
         if instance.state == InstanceState::Fault {
             line(page, format_args!("!! {}: cannot serve: {}", instance.name, instance.reason));
         }
+        if instance.stands_back {
+            line(
+                page,
+                format_args!(
+                    "{}: stands back after `evenkeel failover`; `evenkeel failover --undo {}` ends that.",
+                    instance.name, instance.name
+                ),
+            );
+        }
+        for tracked in instance.tracked.iter().filter(|tracked| !tracked.ok) {
+            let (name, subject, effect) = (&instance.name, &tracked.subject, &tracked.effect);
+            line(page, format_args!("{name}: tracked {subject} fails ({effect}): {}", tracked.detail));
+        }
+        if instance.heard.len() > 1 {
+            let nodes = instance.heard.iter().map(|peer| {
+                format!("{} priority {}, {}", peer.address, peer.priority, ago(peer.heard_at, now))
+            });
+            line(page, format_args!("{}: heard {}", instance.name, nodes.collect::<Vec<_>>().join("; ")));
+        }
         for (reason, packets) in instance.discarded.iter().filter(|(_, packets)| **packets > 0) {
             line(page, format_args!("{}: {} VRRP packets ignored: {reason}", instance.name, count(*packets)));
         }
+    }
+}
+
+/// As it is, and as configured if that is another.
+fn priority(instance: &Instance) -> String {
+    if instance.priority == instance.configured_priority {
+        instance.priority.to_string()
+    } else {
+        format!("{} of {}", instance.priority, instance.configured_priority)
     }
 }
 

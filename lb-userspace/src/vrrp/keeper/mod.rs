@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::guard::Guard;
 use super::realtime;
-pub(super) use wanted::{Family, Seen, Usable, Wanted};
+pub(super) use wanted::{Seen, Usable, Wanted};
 use worker::Worker;
 
 /// The keeping thread. Clones share it; it ends when the last is dropped and everything is released.

@@ -23,6 +23,7 @@ pub(super) fn seen(mirror: &Mirror, names: &Names, target: &Target, wanted: &Wan
             let place = link.map(|link| Place {
                 index: link.index,
                 mac: link.mac.unwrap_or_default(),
+                mtu: link.mtu,
                 virtual_mac: member.virtual_mac.then(|| virtual_mac(family, member.vrid)),
             });
             channels.push(SeenChannel { member: number, family, interface, place });

@@ -4,6 +4,7 @@
 
 use std::net::IpAddr;
 
+pub(in crate::vrrp) use super::super::wire::Family;
 use crate::config::model::{Instance, Priority, Route, Rule, VirtualAddress, Vrid};
 
 /// Of the instances that have one state.
@@ -77,18 +78,6 @@ impl Member {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(in crate::vrrp) enum Family {
-    V4,
-    V6,
-}
-
-impl Family {
-    pub(in crate::vrrp) fn of(address: IpAddr) -> Self {
-        if address.is_ipv4() { Self::V4 } else { Self::V6 }
-    }
-}
-
 /// What the interfaces of a group are: for each of its members in order, and each family that it has addresses of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::vrrp) struct Seen {
@@ -121,6 +110,8 @@ pub(in crate::vrrp) struct Place {
     pub(in crate::vrrp) index: u32,
     /// All zeros unless the interface is Ethernet-like.
     pub(in crate::vrrp) mac: [u8; 6],
+    /// Bytes of the largest IP packet.
+    pub(in crate::vrrp) mtu: u32,
     pub(in crate::vrrp) virtual_mac: Option<[u8; 6]>,
 }
 

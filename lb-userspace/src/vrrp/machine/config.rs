@@ -5,14 +5,8 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::super::reason::{Peer, Reason};
+pub use super::super::wire::Family;
 use crate::config::model::{Preempt, Priority, Version, Vrid};
-
-/// Address family of a virtual router. IPv4 and IPv6 with the same VRID are two of them (RFC 9568 section 1.6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Family {
-    V4,
-    V6,
-}
 
 /// Of a group of instances that have one state.
 #[derive(Debug, Clone, PartialEq, Eq)]
