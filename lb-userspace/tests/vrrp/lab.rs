@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use evenkeel::config::model::{Instance, Prefix, Priority, Vrid};
 use evenkeel::status::{self, InstanceState};
+use evenkeel::track::TrackState;
 use evenkeel::vrrp::{self, Event, Handle, Keeper, guard};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 pub(crate) const VIRTUAL: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 pub(crate) const LENGTH: u8 = 24;
@@ -115,7 +116,7 @@ impl Host {
     /// As one more instance of the daemon whose keeper this is.
     pub(crate) fn start_with(&self, instance: Instance, keeper: &Keeper) -> Running {
         let (events, received) = mpsc::channel(64);
-        let handle = self.run(|| vrrp::spawn(instance, keeper, events).unwrap());
+        let handle = self.run(|| vrrp::spawn(vec![instance], keeper, untracked(), events).unwrap());
         Running { handle, events: received }
     }
 
@@ -180,6 +181,10 @@ pub(crate) fn instance(priority: u8) -> Instance {
     }
 }
 
+pub(crate) fn untracked() -> watch::Receiver<TrackState> {
+    watch::channel(TrackState::default()).1
+}
+
 pub(crate) fn start_keeper() -> Keeper {
     let mut arguments = role_arguments("guard").into_iter().map(Into::into);
     let program = arguments.next().unwrap();
@@ -203,7 +208,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn status(&self) -> status::Instance {
-        self.handle.snapshot()
+        self.handle.snapshot().swap_remove(0)
     }
 
     /// Waits for the instance to enter a state; returns the reason.

@@ -44,9 +44,8 @@ pub enum Discard {
 }
 
 impl Discard {
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 19] = [
         Self::BadHeader,
-        Self::Vrid,
         Self::BadDestination,
         Self::Unicast,
         Self::Multicast,
