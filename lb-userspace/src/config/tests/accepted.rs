@@ -216,7 +216,9 @@ fn the_examples_of_the_reference_are_right() {
             _ => keys.extend(block.lines()),
         }
     }
-    for (vrrp, services) in vrrp.iter().map(|vrrp| (vrrp, &services[0])).chain(services.iter().map(|s| (&vrrp[0], s))) {
+    for (vrrp, services) in
+        vrrp.iter().map(|vrrp| (vrrp, &services[0])).chain(services.iter().map(|s| (&vrrp[0], s)))
+    {
         let config =
             read(&format!("{sections}{vrrp}{services}")).unwrap_or_else(|mistakes| panic!("{mistakes}"));
         assert_eq!((config.interfaces.len(), config.services.len()), (2, 1));

@@ -113,7 +113,9 @@ fn one_vrid_twice_on_an_interface_and_one_address_in_two_instances_are_refused()
     };
     let said = one(&second("eth0", 51, "203.0.113.12"));
     assert!(
-        said.starts_with("13:39: vrrp[1].vrid: 51 is the VRID of another instance with IPv4 addresses on eth0, on line 8;"),
+        said.starts_with(
+            "13:39: vrrp[1].vrid: 51 is the VRID of another instance with IPv4 addresses on eth0, on line 8;"
+        ),
         "{said}"
     );
     let said = one(&second("eth1", 51, "203.0.113.10/24"));

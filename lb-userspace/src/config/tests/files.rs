@@ -85,13 +85,17 @@ fn a_file_of_keys_is_its_owners_alone() {
         mode(open);
         let said = said(configuration.path());
         assert!(
-            said.contains(&format!("others than its owner may read or write the file (mode {open:03o}); `chmod 600`")),
+            said.contains(&format!(
+                "others than its owner may read or write the file (mode {open:03o}); `chmod 600`"
+            )),
             "{said}"
         );
     }
     mode(0o600);
     let instance = load(configuration.path(), &host()).unwrap().vrrp.remove(0);
-    assert!(matches!(instance.authentication, Some(Authentication::Keys { keys, required: true }) if keys.len() == 1));
+    assert!(
+        matches!(instance.authentication, Some(Authentication::Keys { keys, required: true }) if keys.len() == 1)
+    );
     fs::write(keys.path(), vec![b'#'; (1 << 16) + 1]).unwrap();
     assert!(said(configuration.path()).contains("the file is larger than 65536 bytes"));
 }

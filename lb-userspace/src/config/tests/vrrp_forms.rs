@@ -211,7 +211,8 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(instance("addresses: [192.0.2.1, \"2001:db8::1\"]"), expected);
     let unicast = instance("addresses: [192.0.2.1], unicast: { peers: [192.0.2.9] }").unicast.unwrap();
     assert_eq!((unicast.sources, unicast.min_ttl), (vec![], 255));
-    let authentication = instance("addresses: [192.0.2.1], authentication: { keys: /etc/evenkeel/vrrp.keys }");
+    let authentication =
+        instance("addresses: [192.0.2.1], authentication: { keys: /etc/evenkeel/vrrp.keys }");
     assert!(matches!(authentication.authentication, Some(Authentication::Keys { required: true, .. })));
 }
 
@@ -231,7 +232,10 @@ fn words_have_their_meaning() {
         assert_eq!(instance(&format!("addresses: [192.0.2.1], checksum: {word}")).checksum, checksum);
     }
     assert_eq!(
-        instance("addresses: [192.0.2.1], unicast: { peers: [192.0.2.9], sources: 192.0.2.8 }").unicast.unwrap().sources,
+        instance("addresses: [192.0.2.1], unicast: { peers: [192.0.2.9], sources: 192.0.2.8 }")
+            .unicast
+            .unwrap()
+            .sources,
         [ip("192.0.2.8")]
     );
 }

@@ -122,7 +122,7 @@ fn own_settings(reader: &mut Reader<'_>, fields: &Fields<'_>, kind: &str) -> Rea
     let mut result = Ok(());
     for (key, owner) in SETTINGS {
         if let Some(item) = fields.get(key).filter(|_| owner != kind) {
-            let message = format!("`{key}` is of a `{owner}`, and this is a `{kind}`; remove it");
+            let message = format!("`{key}` is a key of `{owner}`, not of `{kind}`; remove it");
             result = Err(reader.mistake(&item.place(), message));
         }
     }
@@ -221,10 +221,10 @@ fn service(reader: &mut Reader<'_>, fields: &Fields<'_>, pools: &Pools<'_>) -> R
     let (name, min_backends) = (name?, min_backends?.unwrap_or(1));
     let there = pools.get(name.as_str()).copied().unwrap_or_default();
     if let Some(item) = fields.get("min_backends")
-        && usize::try_from(min_backends).is_ok_and(|wanted| wanted > there)
+        && usize::try_from(min_backends).is_ok_and(|wanted| there > 0 && wanted > there)
     {
         let message = format!(
-            "{min_backends} are more than the {there} backends of `{name}`, which would always fail; write at most {there}"
+            "{min_backends} is more than `{name}` has backends, and would always fail; write at most {there}"
         );
         return Err(reader.mistake(&item.place(), message));
     }
