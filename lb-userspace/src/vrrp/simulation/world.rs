@@ -119,7 +119,7 @@ impl World {
         }
     }
 
-    pub(super) fn channel(index: usize, random: &mut Random) -> Channel {
+    fn channel(index: usize, random: &mut Random) -> Channel {
         Channel {
             interface: format!("eth{index}"),
             vrid: Vrid::new(1).unwrap(),
@@ -194,6 +194,19 @@ impl World {
         self.settle(index);
     }
 
+    /// The last channel goes, or comes back.
+    pub(super) fn change_channels(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let (channels, most) = (node.config.channels.len(), node.down.len());
+        if channels > 1 && (channels == most || self.random.chance(50)) {
+            self.reconfigure(index, |config| config.channels.truncate(channels - 1));
+        } else if channels < most {
+            let channel = Self::channel(channels, &mut self.random);
+            self.reconfigure(index, |config| config.channels.push(channel));
+            self.look_at_interface(index, channels);
+        }
+    }
+
     pub(super) fn event(&mut self, index: usize, event: Event) {
         let now = self.clock(index);
         if let Some(machine) = &mut self.nodes[index].machine {
@@ -266,6 +279,7 @@ impl World {
                 let now = self.clock(index);
                 if let Some(machine) = &mut self.nodes[index].machine {
                     machine.handle_timeout(now);
+                    assert!(machine.poll_timeout().is_none_or(|due| due > now), "a timeout that stays due");
                 }
                 self.settle(index);
             }
@@ -289,7 +303,7 @@ impl World {
     }
 
     pub(super) fn ways(&self) -> Vec<(usize, usize, usize)> {
-        let channels = self.nodes[0].config.channels.len();
+        let channels = self.nodes[0].down.len();
         let pairs = (0..self.nodes.len()).flat_map(|from| (0..self.nodes.len()).map(move |to| (from, to)));
         pairs.flat_map(|(from, to)| (0..channels).map(move |channel| (from, to, channel))).collect()
     }
