@@ -204,7 +204,7 @@ fn hand_over(world: &mut World) {
     world.event(master, event);
     world.run_for(SETTLE);
     assert_ne!(world.masters(), [master], "it has handed over");
+    world.must_serve = false;
     world.start_node(master);
     world.run_for(2 * SETTLE);
-    world.must_serve = false;
 }
