@@ -38,26 +38,3 @@ impl Nodes {
         &self.0
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
-
-    use super::*;
-
-    #[test]
-    fn the_last_eight_nodes_are_known_each_with_its_last_word() {
-        let start = Instant::now();
-        let mut nodes = Nodes::default();
-        for (second, node) in [(0, 0), (1, 1), (2, 0)].into_iter().chain((2..9).map(|node| (node + 1, node)))
-        {
-            let address = IpAddr::V4(Ipv4Addr::new(10, 0, 0, node as u8));
-            let from = Peer { address, priority: second as u8 };
-            nodes
-                .heard(Heard { from, interval: Duration::from_secs(1) }, start + Duration::from_secs(second));
-        }
-        let mut known: Vec<_> = nodes.as_slice().iter().map(|node| node.peer.priority).collect();
-        known.sort_unstable();
-        assert_eq!(known, [2, 3, 4, 5, 6, 7, 8, 9]);
-    }
-}

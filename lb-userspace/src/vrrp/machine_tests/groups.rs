@@ -218,3 +218,19 @@ fn a_better_master_on_one_channel_forbids_to_preempt_a_lower_one_on_another() {
         assert_eq!(bench.machine.state(), Backup);
     }
 }
+
+#[test]
+fn the_last_eight_nodes_are_known_each_with_its_last_word() {
+    let node = |last| IpAddr::V4(Ipv4Addr::new(10, 0, 0, last));
+    let mut bench = Bench::in_state(Backup);
+    for (last, priority) in [(10, 1), (11, 2), (10, 3)].into_iter().chain((12..=18).map(|last| (last, last)))
+    {
+        bench.hear(node(last), priority);
+        bench.run_for(SECOND / 10);
+    }
+    let known = bench.machine.nodes(0).iter().map(|node| (node.peer.address, node.peer.priority));
+    let expected = [(10, 3), (12, 12), (13, 13), (14, 14), (15, 15), (16, 16), (17, 17), (18, 18)];
+    let mut known: Vec<_> = known.collect();
+    known.sort_unstable();
+    assert_eq!(known, expected.map(|(last, priority)| (node(last), priority)));
+}

@@ -181,6 +181,40 @@ fn a_master_announces_once_more_after_five_seconds() {
     assert_eq!(announced, [DOWN, DOWN + 5 * SECOND]);
 }
 
+fn announced_in(bench: &mut Bench, duration: Duration) -> Vec<Duration> {
+    let announced = |(at, action)| (action == Action::Announce).then_some(at);
+    bench.run_for(duration).into_iter().filter_map(announced).collect()
+}
+
+#[test]
+fn a_master_announces_as_often_as_configured_but_never_more_than_once_a_second() {
+    let mut bench = Bench::new(Config { announce_every: Some(60 * SECOND), ..config(255) });
+    bench.event(up());
+    assert_eq!(announced_in(&mut bench, 130 * SECOND), [0, 5, 65, 125].map(|second| second * SECOND));
+    let mut bench = Bench::new(Config { announce_every: Some(Duration::ZERO), ..config(255) });
+    bench.event(up());
+    assert_eq!(announced_in(&mut bench, 3 * SECOND), [0, 1, 2, 3].map(|second| second * SECOND));
+}
+
+#[test]
+fn what_is_to_be_announced_within_a_second_of_the_last_time_waits_for_it_to_pass() {
+    let mut bench = Bench::new(config(255));
+    bench.event(up());
+    bench.run_for(SECOND / 2);
+    for _ in 0..10 {
+        bench.event(Event::Announce);
+    }
+    assert_eq!(announced_in(&mut bench, 4 * SECOND), [SECOND]);
+}
+
+#[test]
+fn version_2_skews_by_a_part_of_a_second_whatever_the_interval() {
+    let version_2 = Channel { version: Version::V2, ..channel(10 * SECOND) };
+    let mut bench = Bench::new(Config { channels: vec![version_2], ..config(100) });
+    bench.event(up());
+    assert_eq!(bench.takeover_after(), 30 * SECOND + SKEW);
+}
+
 #[test]
 fn the_owner_is_master_at_once() {
     for preempt in [Preempt::After(Duration::ZERO), Preempt::Never] {

@@ -103,8 +103,8 @@ fn simulate_troubles(seed: u64) -> World {
 /// One misfortune, and some time with it.
 fn trouble(world: &mut World) {
     let node = world.random.index(world.nodes.len());
-    let channel = world.random.index(world.nodes[0].config.channels.len());
-    match world.random.below(11) {
+    let channel = world.random.index(world.nodes[0].down.len());
+    match world.random.below(12) {
         0 => world.event(node, Event::Stop),
         1 => world.kill(node),
         2 => world.start_node(node),
@@ -124,7 +124,8 @@ fn trouble(world: &mut World) {
         }
         7 => world.event(node, Event::Yield),
         8 => world.event(node, Event::Unyield),
-        9 => cut_some_ways(world),
+        9 => world.change_channels(node),
+        10 => cut_some_ways(world),
         _ => {
             for way in world.ways() {
                 let link = match world.random.below(3) {
@@ -203,7 +204,7 @@ fn hand_over(world: &mut World) {
     world.event(master, event);
     world.run_for(SETTLE);
     assert_ne!(world.masters(), [master], "it has handed over");
+    world.must_serve = false;
     world.start_node(master);
     world.run_for(2 * SETTLE);
-    world.must_serve = false;
 }

@@ -13,6 +13,8 @@ use crate::vrrp::machine::{
 
 pub(super) const INTERVAL: Duration = Duration::from_millis(100);
 pub(super) const MAX_DELAY: Duration = Duration::from_millis(20);
+/// From the wish for the addresses to their being there, in a pair.
+const MAX_TAKE: Duration = Duration::from_millis(15);
 pub(super) const MAX_PREEMPT_DELAY: Duration = Duration::from_millis(300);
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -28,6 +30,8 @@ pub(super) struct Node {
     pub(super) config: Config,
     pub(super) machine: Option<Machine>,
     pub(super) holds: bool,
+    /// Since when what it holds is answered for.
+    serves_from: Duration,
     /// By channel; a machine that starts sees the same.
     pub(super) down: Vec<bool>,
     pub(super) tracking: Tracking,
@@ -113,13 +117,14 @@ impl World {
             config,
             machine: None,
             holds: false,
+            serves_from: Duration::ZERO,
             down: vec![false; channels],
             tracking: Tracking::default(),
             speed: 950 + random.below(101) as u32,
         }
     }
 
-    pub(super) fn channel(index: usize, random: &mut Random) -> Channel {
+    fn channel(index: usize, random: &mut Random) -> Channel {
         Channel {
             interface: format!("eth{index}"),
             vrid: Vrid::new(1).unwrap(),
@@ -194,6 +199,19 @@ impl World {
         self.settle(index);
     }
 
+    /// The last channel goes, or comes back.
+    pub(super) fn change_channels(&mut self, index: usize) {
+        let node = &self.nodes[index];
+        let (channels, most) = (node.config.channels.len(), node.down.len());
+        if channels > 1 && (channels == most || self.random.chance(50)) {
+            self.reconfigure(index, |config| config.channels.truncate(channels - 1));
+        } else if channels < most {
+            let channel = Self::channel(channels, &mut self.random);
+            self.reconfigure(index, |config| config.channels.push(channel));
+            self.look_at_interface(index, channels);
+        }
+    }
+
     pub(super) fn event(&mut self, index: usize, event: Event) {
         let now = self.clock(index);
         if let Some(machine) = &mut self.nodes[index].machine {
@@ -206,7 +224,7 @@ impl World {
         while let Some(action) = self.nodes[index].machine.as_mut().and_then(Machine::poll_action) {
             match action {
                 Action::SendAdvert { channel, priority } => self.send(index, channel, priority),
-                Action::TakeAddresses => self.nodes[index].holds = true,
+                Action::TakeAddresses => self.take_addresses(index),
                 Action::ReleaseAddresses => self.nodes[index].holds = false,
                 Action::Transition { .. } => self.transitions += 1,
                 Action::Announce | Action::SecondMaster(_) => {}
@@ -219,7 +237,19 @@ impl World {
         if node.machine.as_ref().is_some_and(Machine::stopped) {
             node.machine = None;
         }
-        assert!(!self.must_serve || !self.masters().is_empty(), "a moment without a master");
+        let serves = |node: &Node| node.holds && node.serves_from <= self.now;
+        assert!(!self.must_serve || self.nodes.iter().any(serves), "a moment in which nobody serves");
+    }
+
+    fn take_addresses(&mut self, index: usize) {
+        // Of three nodes two may take over together, and the loser lets go as soon as it hears the winner (RFC 9568 section
+        // 6.4.3), ready or not.
+        let is_pair = self.nodes.len() == 2;
+        let ready = self.now + if is_pair { self.random.duration(MAX_TAKE) } else { Duration::ZERO };
+        let node = &mut self.nodes[index];
+        if !std::mem::replace(&mut node.holds, true) {
+            node.serves_from = ready;
+        }
     }
 
     fn send(&mut self, from: usize, channel: usize, priority: u8) {
@@ -266,6 +296,7 @@ impl World {
                 let now = self.clock(index);
                 if let Some(machine) = &mut self.nodes[index].machine {
                     machine.handle_timeout(now);
+                    assert!(machine.poll_timeout().is_none_or(|due| due > now), "a timeout that stays due");
                 }
                 self.settle(index);
             }
@@ -289,7 +320,7 @@ impl World {
     }
 
     pub(super) fn ways(&self) -> Vec<(usize, usize, usize)> {
-        let channels = self.nodes[0].config.channels.len();
+        let channels = self.nodes[0].down.len();
         let pairs = (0..self.nodes.len()).flat_map(|from| (0..self.nodes.len()).map(move |to| (from, to)));
         pairs.flat_map(|(from, to)| (0..channels).map(move |channel| (from, to, channel))).collect()
     }
