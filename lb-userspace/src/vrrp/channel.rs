@@ -28,15 +28,20 @@ pub(super) struct Settings {
 }
 
 impl Settings {
-    /// Of all channels of a group, in the order of the configuration, IPv4 first.
+    /// Of all channels of a group, in an order that is the same on every node, whatever the order of its configuration: the
+    /// first decides between equal priorities.
     pub(super) fn of(group: &[Instance]) -> Vec<Self> {
         let members = group.iter().enumerate();
-        members.flat_map(|(member, instance)| Self::of_instance(member, instance)).collect()
+        let mut all: Vec<Self> =
+            members.flat_map(|(member, instance)| Self::of_instance(member, instance)).collect();
+        all.sort_by_key(|settings| (settings.vrid, settings.family));
+        all
     }
 
     fn of_instance(member: usize, instance: &Instance) -> impl Iterator<Item = Self> {
         let (v4, v6): (Vec<_>, Vec<_>) = (instance.ipv4().collect(), instance.ipv6().collect());
-        let families = [(!v4.is_empty()).then(|| Addresses::V4(v4)), (!v6.is_empty()).then(|| Addresses::V6(v6))];
+        let families =
+            [(!v4.is_empty()).then(|| Addresses::V4(v4)), (!v6.is_empty()).then(|| Addresses::V6(v6))];
         families.into_iter().flatten().map(move |addresses| Self {
             member,
             interface: instance.interface.clone(),
@@ -108,7 +113,9 @@ impl Channel {
 
     /// Takes what a channel before a reload knew, if that was the same virtual router.
     pub(super) fn follow(&mut self, old: &mut Vec<Self>) {
-        let Some(index) = old.iter().position(|old| old.settings.is_the_same_as(&self.settings)) else { return };
+        let Some(index) = old.iter().position(|old| old.settings.is_the_same_as(&self.settings)) else {
+            return;
+        };
         let mut before = old.swap_remove(index);
         if before.settings.checksum == self.settings.checksum {
             self.form = before.form;
@@ -180,10 +187,11 @@ impl Channel {
         let own = socket.exit().primary;
         let Some((meta, payload)) = socket.receive(buffer)? else { return Ok(Err(Discard::BadHeader)) };
         let Settings { vrid, version, family, interval, unicast, .. } = &self.settings;
-        let unicast = self.peers.as_deref().zip(unicast.as_ref()).map(|(peers, unicast)| wire::Unicast {
-            peers,
-            min_ttl: unicast.min_ttl,
-        });
+        let unicast = self
+            .peers
+            .as_deref()
+            .zip(unicast.as_ref())
+            .map(|(peers, unicast)| wire::Unicast { peers, min_ttl: unicast.min_ttl });
         let expected = Expected {
             vrid: *vrid,
             version: *version,
@@ -207,7 +215,8 @@ impl Channel {
         {
             self.form = form;
             if form == Checksum::PseudoHeader && !std::mem::replace(&mut self.remarked_form, true) {
-                remarks.push(format!("checksums of {source} cover a pseudo-header (RFC 5798): doing the same"));
+                remarks
+                    .push(format!("checksums of {source} cover a pseudo-header (RFC 5798): doing the same"));
             }
         }
         let interval = received.advert.interval;

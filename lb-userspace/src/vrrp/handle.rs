@@ -36,10 +36,7 @@ pub enum Event {
         reason: Reason,
     },
     /// Another node claims to be master while this one is; once for each time that begins.
-    SecondMaster {
-        instance: String,
-        peer: Peer,
-    },
+    SecondMaster { instance: String, peer: Peer },
 }
 
 /// What an operator asks of a group.

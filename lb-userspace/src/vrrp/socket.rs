@@ -194,7 +194,9 @@ const RETURN: u16 = (libc::BPF_RET | libc::BPF_K) as u16;
 /// IPv6 (raw_rcv and rawv6_rcv in the kernel's net/ipv4/raw.c and net/ipv6/raw.c).
 fn only(family: Family, vrid: Vrid) -> Vec<SockFilter> {
     let load = match family {
-        Family::V4 => vec![SockFilter::new(LOAD_HEADER_LENGTH, 0, 0, 0), SockFilter::new(LOAD_BYTE_BEHIND_IT, 0, 0, 1)],
+        Family::V4 => {
+            vec![SockFilter::new(LOAD_HEADER_LENGTH, 0, 0, 0), SockFilter::new(LOAD_BYTE_BEHIND_IT, 0, 0, 1)]
+        }
         Family::V6 => vec![SockFilter::new(LOAD_BYTE, 0, 0, 1)],
     };
     let decide = [
@@ -208,11 +210,14 @@ fn only(family: Family, vrid: Vrid) -> Vec<SockFilter> {
 fn receive_v6(socket: &Socket, buffer: &mut [u8]) -> io::Result<(usize, Option<Meta>)> {
     let mut control = nix::cmsg_space!(libc::in6_pktinfo, libc::c_int);
     let mut parts = [IoSliceMut::new(buffer)];
-    let message = recvmsg::<SockaddrIn6>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
+    let message =
+        recvmsg::<SockaddrIn6>(socket.as_raw_fd(), &mut parts, Some(&mut control), MsgFlags::empty())?;
     let (mut destination, mut ttl) = (None, None);
     for control in message.cmsgs()? {
         match control {
-            ControlMessageOwned::Ipv6PacketInfo(info) => destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr)),
+            ControlMessageOwned::Ipv6PacketInfo(info) => {
+                destination = Some(Ipv6Addr::from(info.ipi6_addr.s6_addr))
+            }
             ControlMessageOwned::Ipv6HopLimit(limit) => ttl = u8::try_from(limit).ok(),
             _ => {}
         }

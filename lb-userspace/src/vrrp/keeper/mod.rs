@@ -88,8 +88,7 @@ impl Keeper {
         let (wanted, wanted_receiver) = watch::channel(wanted);
         let (seen_sender, seen) = watch::channel(None);
         let (release, released) = oneshot::channel();
-        let registered =
-            Registered { name, wanted: wanted_receiver, seen: seen_sender, released: release };
+        let registered = Registered { name, wanted: wanted_receiver, seen: seen_sender, released: release };
         // The thread drops what it can't take.
         let _ = self.0.send(registered);
         Registration { wanted, seen, released: Released(released) }

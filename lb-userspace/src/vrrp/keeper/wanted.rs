@@ -71,9 +71,7 @@ impl Member {
 
     /// Those it has addresses of, IPv4 first.
     pub(super) fn families(&self) -> impl Iterator<Item = Family> {
-        let has = |family| {
-            self.addresses.iter().any(|address| Family::of(address.prefix.address) == family)
-        };
+        let has = |family| self.addresses.iter().any(|address| Family::of(address.prefix.address) == family);
         [Family::V4, Family::V6].into_iter().filter(move |family| has(*family))
     }
 }
@@ -101,7 +99,9 @@ pub(in crate::vrrp) enum Usable {
     Down,
     /// No address of the family to send from: for IPv6, no link-local one.
     NoAddress,
-    Up { primary: IpAddr },
+    Up {
+        primary: IpAddr,
+    },
 }
 
 /// Where to send and listen.
