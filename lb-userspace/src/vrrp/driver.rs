@@ -28,6 +28,8 @@ const BACKLOG: usize = 4096;
 const PUBLISH_AGAIN_AFTER: Duration = Duration::from_millis(5);
 /// A socket that could not be opened is tried again.
 const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// From a new master's first advertisement to its addresses being there and announced.
+const LINGER: Duration = Duration::from_millis(20);
 /// With nothing to wait for.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -46,6 +48,8 @@ pub(super) struct Driver {
     inbox: Inbox,
     keeper: Registration,
     events: mpsc::Sender<Event>,
+    /// What a master that stepped back still holds goes then.
+    release_at: Option<Instant>,
     /// Some socket could not be opened.
     open_at: Option<Instant>,
     send_failing: bool,
@@ -80,6 +84,7 @@ impl Driver {
             inbox,
             keeper,
             events,
+            release_at: None,
             open_at: None,
             send_failing: false,
             stopping: false,
@@ -106,7 +111,7 @@ impl Driver {
     async fn next_turn(&mut self, published: bool) -> Turn {
         let now = Instant::now();
         let retry = (!published).then(|| now + PUBLISH_AGAIN_AFTER);
-        let due = [self.machine.poll_timeout(), retry, self.open_at].into_iter().flatten().min();
+        let due = [self.machine.poll_timeout(), retry, self.open_at, self.release_at].into_iter().flatten().min();
         let channels = &self.channels;
         tokio::select! {
             biased;
@@ -140,6 +145,10 @@ impl Driver {
                 }
             }
             Turn::Timer => {
+                if self.release_at.is_some_and(|at| Instant::now() >= at) {
+                    self.release_at = None;
+                    self.want(|wanted| wanted.hold = false);
+                }
                 if self.open_at.is_some_and(|at| Instant::now() >= at) {
                     self.look_at_interfaces();
                 }
@@ -168,8 +177,11 @@ impl Driver {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::SendAdvert { channel, priority } => self.send(channel, priority),
-            Action::TakeAddresses => self.want(|wanted| wanted.hold = true),
-            Action::ReleaseAddresses => self.want(|wanted| wanted.hold = false),
+            Action::TakeAddresses => {
+                self.release_at = None;
+                self.want(|wanted| wanted.hold = true);
+            }
+            Action::ReleaseAddresses => self.release(),
             Action::Announce => self.want(|wanted| wanted.bursts += 1),
             Action::SecondMaster(peer) => {
                 self.reports.second_master_began();
@@ -202,6 +214,18 @@ impl Driver {
     fn log_problem(&self, problem: String) {
         let instance = self.names().join("+");
         log(move || tracing::warn!(instance, "{problem}"));
+    }
+
+    /// A backup knows who serves now, and leaves that node the time to take the addresses; else nobody waits.
+    fn release(&mut self) {
+        let shortest = self.group.iter().map(|instance| instance.advertise).min().unwrap_or_default();
+        match self.machine.state() {
+            InstanceState::Backup => self.release_at = Some(Instant::now() + LINGER.min(shortest / 2)),
+            InstanceState::Init | InstanceState::Master | InstanceState::Fault => {
+                self.release_at = None;
+                self.want(|wanted| wanted.hold = false);
+            }
+        }
     }
 
     fn want(&self, change: impl FnOnce(&mut Wanted)) {

@@ -8,7 +8,8 @@ use super::{one, said};
 fn vrrp(keys: &str) -> String {
     let text = format!("vrrp: [{{ name: v, interface: eth0, vrid: 1, {keys} }}]\n");
     let said = one(&text);
-    said.split_once(": vrrp[0]").map_or(said.clone(), |(_, said)| said.trim_start_matches('.').to_owned())
+    said.split_once(": vrrp[0]")
+        .map_or_else(|| said.clone(), |(_, said)| said.trim_start_matches('.').to_owned())
 }
 
 /// Every row of a table at once: what is written after `before`, and what is said.
