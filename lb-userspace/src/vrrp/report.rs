@@ -107,7 +107,10 @@ impl Reports {
     pub(super) fn publish(&mut self, machine: &Machine, now: Instant) -> bool {
         for (member, instance) in self.now.iter_mut().enumerate() {
             instance.state = machine.state();
-            instance.reason = machine.reason().to_string();
+            instance.reason = match machine.outlook(now) {
+                None => machine.reason().to_string(),
+                Some(outlook) => format!("{}; {outlook}", machine.reason()),
+            };
             instance.priority = machine.effective_priority().as_u8();
             instance.second_master = machine.second_master(now);
             instance.stands_back = machine.yielded();
