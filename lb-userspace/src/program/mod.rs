@@ -44,7 +44,10 @@ pub enum RunError {
     User(#[from] UserError),
     #[error("{0}; it is not run as root")]
     Untrusted(#[from] Untrusted),
-    #[error("cannot start {} as {user}: {source}; it must be a program that this user may run", program.display())]
+    #[error(
+        "cannot start {} as {user}: {source}; this user must be allowed to run it, and Evenkeel to become this user \
+         (CAP_SETUID, CAP_SETGID)", program.display()
+    )]
     Start { program: PathBuf, user: String, source: io::Error },
     #[error("exited with status {0}")]
     Exit(i32),

@@ -111,7 +111,8 @@ impl Driver {
     async fn next_turn(&mut self, published: bool) -> Turn {
         let now = Instant::now();
         let retry = (!published).then(|| now + PUBLISH_AGAIN_AFTER);
-        let due = [self.machine.poll_timeout(), retry, self.open_at, self.release_at].into_iter().flatten().min();
+        let due =
+            [self.machine.poll_timeout(), retry, self.open_at, self.release_at].into_iter().flatten().min();
         let channels = &self.channels;
         tokio::select! {
             biased;

@@ -108,7 +108,7 @@ fn source(addresses: &[(Ipv4Addr, u8)], target: Ipv4Addr) -> Ipv4Addr {
     let near = addresses.iter().find(|(address, length)| {
         (address.to_bits() ^ target.to_bits()).leading_zeros() >= u32::from(*length)
     });
-    near.or(addresses.first()).map_or(Ipv4Addr::UNSPECIFIED, |(address, _)| *address)
+    near.or_else(|| addresses.first()).map_or(Ipv4Addr::UNSPECIFIED, |(address, _)| *address)
 }
 
 fn arp_request(mac: [u8; 6], source: Ipv4Addr, target: Ipv4Addr) -> [u8; ARP] {
