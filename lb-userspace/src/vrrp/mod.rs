@@ -16,7 +16,7 @@ mod backup;
 mod driver;
 pub mod guard;
 mod handle;
-mod keeper;
+pub mod keeper;
 mod log;
 pub mod machine;
 mod realtime;

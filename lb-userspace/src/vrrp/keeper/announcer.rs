@@ -66,7 +66,10 @@ impl Announcer {
                 Err(error) => {
                     self.pacing.drop_next();
                     if !std::mem::replace(&mut self.failing, true) {
-                        return Err(format!("cannot announce {} on interface {index}: {error}", address.address));
+                        return Err(format!(
+                            "cannot announce {} on interface {index}: {error}",
+                            address.address
+                        ));
                     }
                 }
             }

@@ -129,8 +129,7 @@ fn complete(step: &Step, mirror: &mut Mirror) -> Answer {
     match step {
         Step::AddAddress(at, attributes) => {
             let (label, scope) = (attributes.label.clone(), attributes.scope);
-            let present =
-                Present { at: *at, secondary: false, ours: true, tentative: false, label, scope };
+            let present = Present { at: *at, secondary: false, ours: true, tentative: false, label, scope };
             mirror.address(present);
         }
         Step::AddRoute(route) => drop(mirror.routes.insert(route.clone())),

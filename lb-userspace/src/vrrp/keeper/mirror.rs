@@ -52,8 +52,12 @@ impl Mirror {
             Message::DelAddress(message) => {
                 address::parse(message).is_some_and(|present| self.address_gone(present.at))
             }
-            Message::NewRoute(message) => route::parse(message).is_some_and(|route| self.routes.insert(route)),
-            Message::DelRoute(message) => route::parse(message).is_some_and(|route| self.routes.remove(&route)),
+            Message::NewRoute(message) => {
+                route::parse(message).is_some_and(|route| self.routes.insert(route))
+            }
+            Message::DelRoute(message) => {
+                route::parse(message).is_some_and(|route| self.routes.remove(&route))
+            }
             Message::NewRule(message) => rule::parse(message).is_some_and(|rule| self.rules.insert(rule)),
             Message::DelRule(message) => rule::parse(message).is_some_and(|rule| self.rules.remove(&rule)),
             _ => false,

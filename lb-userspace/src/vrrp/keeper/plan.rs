@@ -22,7 +22,10 @@ pub(super) enum Step {
     Lower(u32),
     Remove(Thing),
     MakeMacvlan(String, Macvlan),
-    IgnoreArp { index: u32, before: i32 },
+    IgnoreArp {
+        index: u32,
+        before: i32,
+    },
     Raise(u32),
     AddAddress(Address, Attributes),
     AddRoute(Route),

@@ -7,8 +7,8 @@ use super::mirror::{Mirror, Names};
 use super::plan::{Step, plan, wanted_things};
 use super::seen::seen;
 use super::target::Target;
-use super::wanted::{Usable, Wanted, macvlan_name, virtual_mac};
 use super::wanted::{Family, SeenChannel};
+use super::wanted::{Usable, Wanted, macvlan_name, virtual_mac};
 use crate::config::model::{Instance, Prefix, Priority, Route as ModelRoute, Rule as ModelRule, Scope, Vrid};
 use crate::net::address::{Address, Present};
 use crate::net::{address, link, route, rule};
@@ -57,8 +57,8 @@ fn link_message(index: u32, name: &str) -> Message {
         unreachable!()
     };
     message.header.index = index;
-    message.header.flags = rtnetlink::packet_route::link::LinkFlags::Up
-        | rtnetlink::packet_route::link::LinkFlags::Running;
+    message.header.flags =
+        rtnetlink::packet_route::link::LinkFlags::Up | rtnetlink::packet_route::link::LinkFlags::Running;
     message.attributes.truncate(1);
     message.attributes.push(rtnetlink::packet_route::link::LinkAttribute::Address(vec![2, 0, 0, 0, 0, 1]));
     Message::NewLink(message)
@@ -66,8 +66,7 @@ fn link_message(index: u32, name: &str) -> Message {
 
 fn macvlan_message(index: u32, family: Family, up: bool) -> Message {
     let name = macvlan_name(family, vrid(), BASE);
-    let Message::NewLink(mut message) =
-        link::make_macvlan(&name, BASE, virtual_mac(family, vrid())).message
+    let Message::NewLink(mut message) = link::make_macvlan(&name, BASE, virtual_mac(family, vrid())).message
     else {
         unreachable!()
     };
@@ -118,7 +117,10 @@ fn an_address_left_behind_is_removed_and_others_are_let_alone() {
     let (own, left) = (at(BASE, PRIMARY, 24), at(BASE, VIRTUAL, 24));
     let found = mirror(&[present(own, false), present(left, false), present(at(BASE, OTHER, 24), false)]);
     let none = BTreeSet::new();
-    assert_eq!(removed(&steps(&found, &[wanted(false, &instance(&[VIRTUAL]))], &none)), [Thing::Address(left)]);
+    assert_eq!(
+        removed(&steps(&found, &[wanted(false, &instance(&[VIRTUAL]))], &none)),
+        [Thing::Address(left)]
+    );
     assert_eq!(steps(&found, &[wanted(true, &instance(&[VIRTUAL]))], &none), [], "adopted");
     assert_eq!(steps(&found, &[], &none), [], "of no instance");
 }
@@ -202,14 +204,19 @@ fn a_virtual_mac_is_made_at_the_start_up_only_while_held_and_carries_the_address
     host.arp_ignore.insert(BASE, 0);
     let none = BTreeSet::new();
     let first = steps(&host, &[mac(false)], &none);
-    assert!(matches!(&first[..], [Step::MakeMacvlan(..), Step::IgnoreArp { index: BASE, before: 0 }]), "{first:?}");
+    assert!(
+        matches!(&first[..], [Step::MakeMacvlan(..), Step::IgnoreArp { index: BASE, before: 0 }]),
+        "{first:?}"
+    );
 
     host.take(&macvlan_message(MACVLAN, Family::V4, false));
     host.arp_ignore.insert(BASE, 1);
     let held: BTreeSet<Thing> = first.iter().filter_map(Step::thing).collect();
     assert_eq!(steps(&host, &[mac(false)], &held), []);
     let taken = steps(&host, &[mac(true)], &held);
-    let [Step::Raise(MACVLAN), Step::AddAddress(address, attributes)] = &taken[..] else { panic!("{taken:?}") };
+    let [Step::Raise(MACVLAN), Step::AddAddress(address, attributes)] = &taken[..] else {
+        panic!("{taken:?}")
+    };
     assert_eq!((*address, attributes.no_prefix_route), (at(MACVLAN, VIRTUAL, 24), true));
 
     host.take(&macvlan_message(MACVLAN, Family::V4, true));
@@ -264,7 +271,9 @@ fn routes_and_rules_come_with_the_addresses_and_go_and_those_of_others_stay() {
     let mut host = mirror(&[]);
     let none = BTreeSet::new();
     let taken = steps(&host, &[wanted(true, &instance)], &none);
-    let [Step::AddAddress(..), Step::AddRoute(added), Step::AddRule(_)] = &taken[..] else { panic!("{taken:?}") };
+    let [Step::AddAddress(..), Step::AddRoute(added), Step::AddRule(_)] = &taken[..] else {
+        panic!("{taken:?}")
+    };
     assert_eq!(added.to, (ip("198.51.100.0"), 24));
     // The kernel says by which interface.
     host.address(present(at(BASE, VIRTUAL, 24), true));
@@ -298,7 +307,7 @@ fn carry_out(mirror: &mut Mirror, held: &mut BTreeSet<Thing>, steps: &[Step]) {
         match step {
             Step::Lower(_) => drop(mirror.take(&macvlan_message(MACVLAN, Family::V4, false))),
             Step::Raise(_) | Step::MakeMacvlan(..) => {
-                drop(mirror.take(&macvlan_message(MACVLAN, Family::V4, matches!(step, Step::Raise(_)))));
+                mirror.take(&macvlan_message(MACVLAN, Family::V4, matches!(step, Step::Raise(_))));
             }
             Step::Remove(thing) => {
                 held.remove(thing);
@@ -316,7 +325,9 @@ fn carry_out(mirror: &mut Mirror, held: &mut BTreeSet<Thing>, steps: &[Step]) {
             }
             Step::IgnoreArp { index, .. } => drop(mirror.arp_ignore.insert(*index, 1)),
             Step::AddAddress(at, attributes) => {
-                let Message::NewAddress(message) = address::add(*at, attributes).message else { unreachable!() };
+                let Message::NewAddress(message) = address::add(*at, attributes).message else {
+                    unreachable!()
+                };
                 mirror.take(&Message::NewAddress(message));
             }
             Step::AddRoute(route) => drop(mirror.routes.insert(route.clone())),

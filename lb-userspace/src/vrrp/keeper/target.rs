@@ -78,11 +78,12 @@ impl Target {
         let there = configured.flat_map(|(&(index, address), &owners)| {
             mirror.present_as(index, address).map(move |present| (present, owners))
         });
-        there.filter(|(present, owners)| match self.addresses.get(&present.at) {
-            Some(held) => !held.hosts_own && differs(present, &held.attributes),
-            None => present.ours || !owners,
-        })
-        .map(|(present, _)| present)
+        there
+            .filter(|(present, owners)| match self.addresses.get(&present.at) {
+                Some(held) => !held.hosts_own && differs(present, &held.attributes),
+                None => present.ours || !owners,
+            })
+            .map(|(present, _)| present)
     }
 
     fn configure(&mut self, mirror: &Mirror, names: &Names, wanted: &Wanted, member: &Member) {
@@ -161,9 +162,8 @@ fn place(mirror: &Mirror, names: &Names, member: &Member, address: &VirtualAddre
 /// Of ours, whether it was added with something else. The kernel renames the first part of a label with the interface; IPv6
 /// has neither labels nor scopes of its own choice.
 fn differs(present: &Present, attributes: &Attributes) -> bool {
-    let suffix = |label: &Option<String>| {
-        label.as_ref().and_then(|label| Some(label.split_once(':')?.1.to_owned()))
-    };
+    let suffix =
+        |label: &Option<String>| label.as_ref().and_then(|label| Some(label.split_once(':')?.1.to_owned()));
     present.ours
         && present.at.address.is_ipv4()
         && (suffix(&present.label) != suffix(&attributes.label) || present.scope != attributes.scope)

@@ -18,6 +18,7 @@ use super::{Guard, Registered, Seen, Wanted};
 use crate::net::netlink::BATCH;
 use crate::net::sysctl;
 use crate::vrrp::log::log;
+use crate::vrrp::thing::Thing;
 
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// Notifications may be lost, and some changes have none.
@@ -228,7 +229,7 @@ impl Worker {
     }
 
     /// The first step that failed, with why.
-    fn plan_and_apply(&mut self) -> anyhow::Result<Option<(Step, String)>> {
+    fn plan_and_apply(&mut self) -> anyhow::Result<Option<(String, String)>> {
         let mut first = None;
         let mut failed = BTreeSet::new();
         let mut changes = Changes::default();
@@ -248,13 +249,13 @@ impl Worker {
                     match (step, answer) {
                         (_, Err(error)) => {
                             failed.insert(step.clone());
-                            first.get_or_insert_with(|| (step.clone(), error.to_string()));
+                            first.get_or_insert_with(|| (self.describe(step), error.to_string()));
                         }
                         (Step::AddAddress(address, _), Ok(())) => {
                             self.announcer.add(*address);
-                            changes.count(step);
+                            changes.count(|| self.describe(step));
                         }
-                        (_, Ok(())) => changes.count(step),
+                        (_, Ok(())) => changes.count(|| self.describe(step)),
                     }
                 }
                 let sent = self.announcer.send_urgent(&self.target);
@@ -272,7 +273,10 @@ impl Worker {
         changes.log();
         let releasing = failed.iter().any(|step| matches!(step, Step::Remove(_) | Step::Lower(_)));
         if !releasing {
-            self.leaving.drain(..).for_each(|released| drop(released.send(())));
+            for released in self.leaving.drain(..) {
+                // Nobody may wait for it.
+                let _ = released.send(());
+            }
         }
         Ok(first)
     }
@@ -322,6 +326,19 @@ impl Worker {
         }
     }
 
+    /// For people: by name, not by number.
+    fn describe(&self, step: &Step) -> String {
+        let (Step::AddAddress(at, _) | Step::Remove(Thing::Address(at))) = step else {
+            return step.to_string();
+        };
+        let interface = self.mirror.by_index(at.index).map_or("a lost interface", |link| &link.name);
+        let group = self.target.addresses.get(at).and_then(|held| self.entries.get(&held.group));
+        match group {
+            Some(entry) => format!("{step} on {interface} ({})", entry.name),
+            None => format!("{step} on {interface}"),
+        }
+    }
+
     fn log_announcing(&self, sent: Result<(), String>) {
         if let Err(problem) = sent {
             log_problem(problem);
@@ -349,9 +366,9 @@ struct Changes {
 }
 
 impl Changes {
-    fn count(&mut self, step: &Step) {
+    fn count(&mut self, describe: impl FnOnce() -> String) {
         if self.named.len() < NAMED {
-            self.named.push(step.to_string());
+            self.named.push(describe());
         } else {
             self.more += 1;
         }
