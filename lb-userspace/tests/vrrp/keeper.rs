@@ -117,8 +117,11 @@ fn assert_all_gone(host: &Host) {
     eventually("everything is gone", || missing(host).len() == kinds().len());
 }
 
-fn arp_ignore(host: &Host) -> String {
-    host.output(&["cat", "/proc/sys/net/ipv4/conf/eth0/arp_ignore"]).trim().to_owned()
+/// `arp_ignore` and `arp_announce`.
+fn arp_settings(host: &Host) -> String {
+    let settings = ["ignore", "announce"].map(|key| format!("/proc/sys/net/ipv4/conf/eth0/arp_{key}"));
+    let shown = host.output(&["cat", &settings[0], &settings[1]]);
+    shown.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn wait_released(registration: Registration) {
@@ -137,7 +140,7 @@ fn each_kind_of_thing_comes_when_it_is_held_goes_when_not_and_comes_back_when_so
     eventually("the virtual MAC is made", || host.output(&["ip", "link"]).contains("vrrp4.51."));
     assert!(host.output(&["ip", "link"]).contains(MAC_V6));
     assert_all_gone(host);
-    eventually("ARP is left to it", || arp_ignore(host) == "1");
+    eventually("ARP is left to it", || arp_settings(host) == "1 2");
     for _ in 0..2 {
         set_hold(&registration, true);
         assert_all_there(host);
@@ -166,7 +169,7 @@ fn each_kind_of_thing_comes_when_it_is_held_goes_when_not_and_comes_back_when_so
     wait_released(registration);
     assert_eq!(missing(host).len(), kinds().len());
     assert!(!host.output(&["ip", "link"]).contains("vrrp"), "the virtual MACs are gone");
-    assert_eq!(arp_ignore(host), "0", "put back");
+    assert_eq!(arp_settings(host), "0 0", "put back");
 }
 
 #[test]
@@ -211,11 +214,11 @@ fn a_killed_keeper_leaves_nothing_behind() {
     let host = &lab.hosts[0];
     let node = host.start_role("keeper");
     assert_all_there(host);
-    assert_eq!(arp_ignore(host), "1");
+    assert_eq!(arp_settings(host), "1 2");
     node.kill();
     assert_all_gone(host);
     eventually("the virtual MACs are gone", || !host.output(&["ip", "link"]).contains("vrrp"));
-    eventually("arp_ignore is put back", || arp_ignore(host) == "0");
+    eventually("the ARP settings are put back", || arp_settings(host) == "0 0");
     assert!(host.holds(host.address), "the host's own");
 }
 

@@ -18,7 +18,7 @@ use super::{Guard, Registered, Seen, Wanted};
 use crate::net::netlink::BATCH;
 use crate::net::sysctl;
 use crate::vrrp::log::log;
-use crate::vrrp::thing::Thing;
+use crate::vrrp::thing::{ArpSetting, Thing};
 
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// Notifications may be lost, and some changes have none.
@@ -292,7 +292,7 @@ impl Worker {
         }
         let groups = self.entries.iter().map(|(group, entry)| (*group, &entry.wanted));
         self.target = Target::new(&self.mirror, &self.names, groups);
-        self.mirror.arp_ignore = self.read_arp_ignore();
+        self.mirror.arp = self.read_arp();
         // Before the addresses change, so that the drivers learn early and never see their own.
         for entry in self.entries.values() {
             let seen = seen(&self.mirror, &self.names, &self.target, &entry.wanted);
@@ -301,12 +301,14 @@ impl Worker {
         Ok(plan(&self.mirror, &self.target, self.applier.held()))
     }
 
-    fn read_arp_ignore(&self) -> BTreeMap<u32, i32> {
-        let read = |index: &u32| {
-            let link = self.mirror.by_index(*index)?;
-            Some((*index, sysctl::read("ipv4", &link.name, "arp_ignore").ok()?))
+    fn read_arp(&self) -> BTreeMap<(u32, ArpSetting), i32> {
+        let both =
+            self.target.quiet.iter().flat_map(|index| ArpSetting::ALL.map(|setting| (*index, setting)));
+        let read = |(index, setting): (u32, ArpSetting)| {
+            let link = self.mirror.by_index(index)?;
+            Some(((index, setting), sysctl::read("ipv4", &link.name, setting.key()).ok()?))
         };
-        self.target.arp_ignore.iter().filter_map(read).collect()
+        both.filter_map(read).collect()
     }
 
     /// Queues the announcements that were asked for, of what is there; the rest is announced when it is added.
