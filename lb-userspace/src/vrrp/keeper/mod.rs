@@ -13,6 +13,7 @@
 
 mod announcer;
 mod apply;
+mod changes;
 mod kernel;
 mod mirror;
 mod pacing;

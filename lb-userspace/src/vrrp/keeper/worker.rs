@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::announcer::Announcer;
 use super::apply::Applier;
+use super::changes::{Changes, log_problem};
 use super::kernel::{Kernel, Learned};
 use super::mirror::{Mirror, Names};
 use super::plan::{Step, plan};
@@ -17,7 +18,6 @@ use super::target::{Group, Target};
 use super::{Guard, Registered, Seen, Wanted};
 use crate::net::netlink::BATCH;
 use crate::net::sysctl;
-use crate::vrrp::log::log;
 use crate::vrrp::thing::{ArpSetting, Thing};
 
 const RETRY_EVERY: Duration = Duration::from_secs(1);
@@ -30,8 +30,6 @@ const ANNOUNCE_GAP: Duration = Duration::from_millis(1);
 const PLANS: u32 = 16;
 /// At the end of the daemon; the guard goes on.
 const RELEASE_ATTEMPTS: u32 = 3;
-/// Named in one line of the log.
-const NAMED: usize = 4;
 
 #[derive(Debug)]
 struct Entry {
@@ -63,6 +61,8 @@ pub(super) struct Worker {
     read_due: Instant,
     routes_due: bool,
     failing: bool,
+    /// There is more to do than one round may.
+    unfinished: bool,
 }
 
 impl Worker {
@@ -83,6 +83,7 @@ impl Worker {
             read_due: Instant::now(),
             routes_due: false,
             failing: false,
+            unfinished: false,
         }
     }
 
@@ -107,7 +108,12 @@ impl Worker {
     /// Waits for a reason for another round, announcing meanwhile.
     async fn next_cause(&mut self) {
         let began = Instant::now();
-        let mut due = if self.failing { began + RETRY_EVERY } else { self.read_due };
+        let pause = match (self.unfinished, self.failing) {
+            (true, _) => MIN_GAP,
+            (false, true) => RETRY_EVERY,
+            (false, false) => READ_EVERY,
+        };
+        let mut due = self.read_due.max(began).min(began + pause);
         let mut announce = began;
         loop {
             let announcing = !self.announcer.is_empty();
@@ -189,20 +195,25 @@ impl Worker {
             }
             Err(error) => {
                 self.kernel = None;
-                self.read_due = Instant::now();
+                self.unfinished = false;
+                self.read_due = Instant::now() + RETRY_EVERY;
                 if !std::mem::replace(&mut self.failing, true) {
                     log_problem(format!("{error:#}; trying again every second"));
                 }
             }
         }
-        !self.failing
+        !self.failing && !self.unfinished
     }
 
     fn read_if_due(&mut self) -> anyhow::Result<()> {
         use anyhow::Context as _;
         let kernel = match &mut self.kernel {
             Some(kernel) => kernel,
-            None => self.kernel.insert(Kernel::connect().context("cannot open a netlink socket")?),
+            None => {
+                // What happened without a connection is not known.
+                self.read_due = Instant::now();
+                self.kernel.insert(Kernel::connect().context("cannot open a netlink socket")?)
+            }
         };
         let members = || self.entries.values().flat_map(|entry| &entry.wanted.members);
         if members().any(|member| !member.routes.is_empty() || !member.rules.is_empty()) {
@@ -233,12 +244,14 @@ impl Worker {
         let mut first = None;
         let mut failed = BTreeSet::new();
         let mut changes = Changes::default();
+        self.unfinished = true;
         for _ in 0..PLANS {
             let began = Instant::now();
             let mut steps = self.plan()?;
             self.answer_bursts();
             steps.retain(|step| !failed.contains(step));
             if steps.is_empty() {
+                self.unfinished = false;
                 break;
             }
             let took = began.elapsed();
@@ -272,7 +285,7 @@ impl Worker {
         }
         changes.log();
         let releasing = failed.iter().any(|step| matches!(step, Step::Remove(_) | Step::Lower(_)));
-        if !releasing {
+        if !releasing && !self.unfinished {
             for released in self.leaving.drain(..) {
                 // Nobody may wait for it.
                 let _ = released.send(());
@@ -353,41 +366,5 @@ async fn readable(kernel: Option<&Kernel>) {
     match kernel {
         Some(kernel) => kernel.readable().await,
         None => std::future::pending().await,
-    }
-}
-
-fn log_problem(problem: String) {
-    log(move || tracing::warn!("virtual addresses: {problem}"));
-}
-
-/// What was done in a round, for the log.
-#[derive(Debug, Default)]
-struct Changes {
-    named: Vec<String>,
-    more: usize,
-}
-
-impl Changes {
-    fn count(&mut self, describe: impl FnOnce() -> String) {
-        if self.named.len() < NAMED {
-            self.named.push(describe());
-        } else {
-            self.more += 1;
-        }
-    }
-
-    fn log(self) {
-        if self.named.is_empty() {
-            return;
-        }
-        let Self { named, more } = self;
-        log(move || {
-            let named = named.join(", ");
-            if more == 0 {
-                tracing::info!("virtual addresses: {named}");
-            } else {
-                tracing::info!("virtual addresses: {named} and {more} more changes");
-            }
-        });
     }
 }
