@@ -338,7 +338,36 @@ fn neighbours_that_know_another_mac_are_told_without_asking() {
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
+fn a_route_or_rule_that_somebody_else_has_stays_his() {
+    let lab = Lab::new(1);
+    let host = &lab.hosts[0];
+    let rule = ["rule", "add", "priority", "1000", "from", "203.0.113.10", "table", "100"];
+    host.ip(&rule);
+    host.ip(&["route", "add", "2001:db8:7::/48", "dev", "eth0", "metric", "1024"]);
+    let keeper = host.run(start_keeper);
+    let registration = hold(&keeper, &Instance { virtual_mac: false, ..everything() });
+    eventually("the rest is there", || {
+        host.output(&["ip", "-6", "rule"]).contains("1001:") && host.output(&["ip", "address"]).contains(V6)
+    });
+    wait_released(registration);
+    assert!(host.output(&["ip", "rule"]).contains("1000:"));
+    assert!(host.output(&["ip", "-6", "route"]).contains("2001:db8:7::/48"));
+    assert!(!host.output(&["ip", "-6", "rule"]).contains("1001:"));
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
 fn thousands_of_addresses_come_and_go() {
+    come_and_go(false);
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn thousands_of_addresses_at_virtual_macs_come_and_go() {
+    come_and_go(true);
+}
+
+fn come_and_go(virtual_mac: bool) {
     let lab = Lab::new(1);
     let host = &lab.hosts[0];
     let keeper = host.run(start_keeper);
@@ -346,7 +375,7 @@ fn thousands_of_addresses_come_and_go() {
         .map(|vrid| {
             let addresses = (1..=ADDRESSES).map(|last| address(&format!("10.1.{vrid}.{last}"), 32)).collect();
             let vrid = Vrid::new(vrid).unwrap();
-            register(&keeper, &Instance { vrid, ..instance(false, addresses) })
+            register(&keeper, &Instance { vrid, ..instance(virtual_mac, addresses) })
         })
         .collect();
     let count =

@@ -29,6 +29,11 @@ impl Applier {
         &self.held
     }
 
+    pub(super) fn adopt(&mut self, things: Vec<Thing>) {
+        self.guard.hold(&things);
+        self.held.extend(things);
+    }
+
     /// Does the steps in order, each whatever becomes of the others; the mirror has what was done. One answer for each.
     ///
     /// # Errors
@@ -40,8 +45,7 @@ impl Applier {
         mirror: &mut Mirror,
     ) -> io::Result<Vec<Answer>> {
         let things: Vec<Thing> = steps.iter().filter_map(Step::thing).collect();
-        self.guard.hold(&things);
-        self.held.extend(things);
+        self.adopt(things);
         let mut answers = Vec::with_capacity(steps.len());
         // What is undone in one go, and what is done in one.
         for steps in steps.chunk_by(|a, b| matches!(a, Step::Remove(_)) == matches!(b, Step::Remove(_))) {
@@ -99,7 +103,8 @@ fn apply_additions(netlink: &mut Requests, steps: &[Step], mirror: &mut Mirror) 
         } else {
             Ok(())
         };
-        if let (Step::AddAddress(..), Err(error)) = (step, &answer)
+        // Nothing tells one rule from another that says the same.
+        if let (Step::AddAddress(..) | Step::AddRule(_), Err(error)) = (step, &answer)
             && error.kind() == io::ErrorKind::AlreadyExists
         {
             answer = Ok(());

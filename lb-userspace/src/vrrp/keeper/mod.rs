@@ -36,7 +36,10 @@ use worker::Worker;
 
 /// The keeping thread. Clones share it; it ends when the last is dropped and everything is released.
 #[derive(Debug, Clone)]
-pub struct Keeper(mpsc::UnboundedSender<Registered>);
+pub struct Keeper(
+    // What waits in it is no more than the configuration has.
+    mpsc::UnboundedSender<Registered>,
+);
 
 /// A group's end.
 #[derive(Debug)]

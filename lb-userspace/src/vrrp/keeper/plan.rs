@@ -97,6 +97,20 @@ pub(super) fn wanted_things(target: &Target) -> BTreeSet<Thing> {
     addresses.chain(macvlans).chain(routes).chain(rules).collect()
 }
 
+/// What there must be and is there already, though it was not done here: it is taken over, to be undone as everything else.
+pub(super) fn adopted(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> Vec<Thing> {
+    let addresses =
+        target.addresses.iter().filter(|(at, address)| !address.hosts_own && mirror.present(**at).is_some());
+    let macvlans = target.macvlans.keys().filter(|name| mirror.by_name(name).is_some());
+    let routes = target.routes.iter().filter(|route| mirror.routes.iter().any(|there| there.is(route)));
+    let things = addresses
+        .map(|(at, _)| Thing::Address(*at))
+        .chain(macvlans.cloned().map(Thing::Macvlan))
+        .chain(routes.cloned().map(Thing::Route))
+        .chain(target.rules.intersection(&mirror.rules).cloned().map(Thing::Rule));
+    things.filter(|thing| !held.contains(thing)).collect()
+}
+
 /// What was done and is not wanted any more, what an earlier daemon left, and what somebody put where it must not be.
 fn removals(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> BTreeSet<Thing> {
     let wanted = wanted_things(target);

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::mirror::{Mirror, Names};
-use super::plan::{Step, plan, wanted_things};
+use super::plan::{Step, adopted, plan, wanted_things};
 use super::seen::seen;
 use super::target::Target;
 use super::wanted::{Family, SeenChannel};
@@ -121,7 +121,9 @@ fn an_address_left_behind_is_removed_and_others_are_let_alone() {
         removed(&steps(&found, &[wanted(false, &instance(&[VIRTUAL]))], &none)),
         [Thing::Address(left)]
     );
-    assert_eq!(steps(&found, &[wanted(true, &instance(&[VIRTUAL]))], &none), [], "adopted");
+    assert_eq!(steps(&found, &[wanted(true, &instance(&[VIRTUAL]))], &none), [], "it is there");
+    let held = [wanted(true, &instance(&[VIRTUAL]))];
+    assert_eq!(adopted(&found, &target(&found, &held).1, &none), [Thing::Address(left)]);
     assert_eq!(steps(&found, &[], &none), [], "of no instance");
 }
 
@@ -372,12 +374,13 @@ proptest! {
         let before = host.clone();
         let mut held = BTreeSet::new();
         for _ in 0..4 {
+            held.extend(adopted(&host, &target(&host, &groups).1, &held));
             let next = steps(&host, &groups, &held);
             carry_out(&mut host, &mut held, &next);
         }
         prop_assert_eq!(steps(&host, &groups, &held), []);
-        let (_, target) = target(&host, &groups);
-        for thing in wanted_things(&target) {
+        for thing in wanted_things(&target(&host, &groups).1) {
+            prop_assert!(held.contains(&thing), "the guard knows of {thing}");
             if let Thing::Address(at) = thing {
                 prop_assert!(host.present(at).is_some());
             }

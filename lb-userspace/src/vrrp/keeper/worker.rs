@@ -12,7 +12,7 @@ use super::apply::Applier;
 use super::changes::{Changes, log_problem};
 use super::kernel::{Kernel, Learned};
 use super::mirror::{Mirror, Names};
-use super::plan::{Step, plan};
+use super::plan::{Step, adopted, plan};
 use super::seen::seen;
 use super::target::{Group, Target};
 use super::{Guard, Registered, Seen, Wanted};
@@ -311,6 +311,7 @@ impl Worker {
             let seen = seen(&self.mirror, &self.names, &self.target, &entry.wanted);
             entry.seen.send_if_modified(|last| last.replace(seen.clone()).as_ref() != Some(&seen));
         }
+        self.applier.adopt(adopted(&self.mirror, &self.target, self.applier.held()));
         Ok(plan(&self.mirror, &self.target, self.applier.held()))
     }
 
