@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::mirror::{Mirror, Names};
 use super::plan::{Step, adopted, plan, wanted_things};
-use super::seen::seen;
+use super::seen::{Primaries, seen};
 use super::target::Target;
 use super::wanted::{Family, SeenChannel};
 use super::wanted::{Usable, Wanted, macvlan_name, virtual_mac};
@@ -169,7 +169,7 @@ fn an_owner_never_loses_the_address_the_host_had_before() {
 
 fn usable(mirror: &Mirror, groups: &[Wanted]) -> Vec<Usable> {
     let (names, target) = target(mirror, groups);
-    let channels = seen(mirror, &names, &target, &groups[0]).channels;
+    let channels = seen(&mut Primaries::new(mirror, &target), &names, &groups[0]).channels;
     channels.into_iter().map(|SeenChannel { interface, .. }| interface).collect()
 }
 

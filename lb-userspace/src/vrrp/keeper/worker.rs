@@ -13,7 +13,7 @@ use super::changes::{Changes, log_problem};
 use super::kernel::{Kernel, Learned};
 use super::mirror::{Mirror, Names};
 use super::plan::{Step, adopted, plan};
-use super::seen::seen;
+use super::seen::{Primaries, seen};
 use super::target::{Group, Target};
 use super::{Guard, Registered, Seen, Wanted};
 use crate::net::netlink::BATCH;
@@ -162,14 +162,14 @@ impl Worker {
         while let Ok(registered) = self.registered.try_recv() {
             self.register(registered);
         }
-        let gone: Vec<Group> = self
-            .entries
-            .iter_mut()
-            .filter_map(|(group, entry)| {
-                entry.wanted = entry.receiver.borrow_and_update().clone();
-                entry.receiver.has_changed().is_err().then_some(*group)
-            })
-            .collect();
+        let mut gone = Vec::new();
+        for (group, entry) in &mut self.entries {
+            match entry.receiver.has_changed() {
+                Ok(true) => entry.wanted = entry.receiver.borrow_and_update().clone(),
+                Ok(false) => {}
+                Err(_) => gone.push(*group),
+            }
+        }
         for group in gone {
             if let Some(entry) = self.entries.remove(&group) {
                 self.leaving.push(entry.released);
@@ -307,8 +307,9 @@ impl Worker {
         self.target = Target::new(&self.mirror, &self.names, groups);
         self.mirror.arp = self.read_arp();
         // Before the addresses change, so that the drivers learn early and never see their own.
+        let mut primaries = Primaries::new(&self.mirror, &self.target);
         for entry in self.entries.values() {
-            let seen = seen(&self.mirror, &self.names, &self.target, &entry.wanted);
+            let seen = seen(&mut primaries, &self.names, &entry.wanted);
             entry.seen.send_if_modified(|last| last.replace(seen.clone()).as_ref() != Some(&seen));
         }
         self.applier.adopt(adopted(&self.mirror, &self.target, self.applier.held()));
