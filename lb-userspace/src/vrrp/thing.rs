@@ -50,15 +50,16 @@ impl ArpSetting {
 
 const PROMOTE: &str = "promote_secondaries";
 
-/// In the order in which they are undone: with an interface, its addresses are gone at once.
+/// In the order in which they are undone: what others notice first. An interface goes last, as the kernel waits for its
+/// readers each time, which takes longer than a hundred addresses.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Thing {
-    /// By name: it is told of before it exists.
-    Macvlan(String),
     Rule(Rule),
     Route(Route),
     Address(Address),
+    /// By name: it is told of before it exists.
+    Macvlan(String),
     /// The interface's setting was changed from that.
     Arp {
         index: u32,

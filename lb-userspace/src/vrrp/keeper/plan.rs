@@ -15,7 +15,7 @@ use crate::vrrp::thing::{ArpSetting, Thing};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
-    /// Of a macvlan interface: it is deaf at once, with all its addresses.
+    /// Of a macvlan interface: it takes nothing that is sent to its MAC address.
     Lower(u32),
     Remove(Thing),
     MakeMacvlan(String, Macvlan),
@@ -69,8 +69,8 @@ pub(super) fn plan(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> 
     let there = macvlans.filter_map(|(name, macvlan)| Some((macvlan, mirror.by_name(name)?)));
     let turned = there.filter(|(macvlan, link)| macvlan.up != link.raised);
     let (raise, lower): (Vec<_>, Vec<_>) = turned.partition(|(macvlan, _)| macvlan.up);
-    steps.extend(lower.into_iter().map(|(_, link)| Step::Lower(link.index)));
     steps.extend(removals(mirror, target, held).into_iter().map(Step::Remove));
+    steps.extend(lower.into_iter().map(|(_, link)| Step::Lower(link.index)));
     let missing = target.macvlans.iter().filter(|(name, _)| mirror.by_name(name).is_none());
     steps.extend(missing.map(|(name, macvlan)| Step::MakeMacvlan(name.clone(), *macvlan)));
     steps.extend(arp_settings(mirror, target, held));
