@@ -13,6 +13,10 @@ use super::stats::Summary;
 /// From here on the prober's own stalls show in the gaps.
 const BUSY: Duration = Duration::from_millis(5);
 
+const HEADS: [&str; 9] =
+    ["advert", "master", "runs", "keepalived", "lost", "Evenkeel", "lost", "address left", "stall"];
+const WIDTHS: [usize; 9] = [7, 7, 4, 19, 19, 19, 19, 12, 5];
+
 /// What was seen in each run.
 pub(super) struct Report {
     kernel: String,
@@ -37,30 +41,27 @@ impl Report {
 
     pub(super) fn table(&self) -> String {
         let mut text = format!(
-            "The gap that a client sees when the master fails, in ms: median (least to most) of the runs; probes lost.\n\
-             Kernel {}, {}; one probe a ms.\n\n",
+            "The gap that a client sees when the master fails, in ms, and probes lost, one a ms: median (least-most).\n\
+             Kernel {}, {}.\n\n",
             self.kernel, self.keepalived
         );
-        line(
-            &mut text,
-            ["advert", "event", "runs", "keepalived gap", "lost", "evenkeel gap", "lost", "address left"],
-        );
+        line(&mut text, HEADS);
+        line(&mut text, HEADS.map(|_| "---"));
         for (advertise, event) in self.cases() {
             let [theirs, ours] = Product::BOTH.map(|product| self.cell(advertise, event, product));
-            let left = format!("{} / {}", theirs.left, ours.left);
-            let advertise = format!("{} ms", advertise.as_millis());
-            let runs = theirs.runs.to_string();
+            let left = format!("{}, {}", theirs.left, ours.left);
             line(
                 &mut text,
                 [
-                    &advertise,
+                    &format!("{} ms", advertise.as_millis()),
                     event.name(),
-                    &runs,
+                    &theirs.runs.to_string(),
                     &theirs.gap,
                     &theirs.lost,
                     &ours.gap,
                     &ours.lost,
                     if event == Event::Killed { &left } else { "" },
+                    &format!("{:.0}", milliseconds(theirs.stall.max(ours.stall))),
                 ],
             );
         }
@@ -78,7 +79,7 @@ impl Report {
                         "gap_ms": milliseconds(seen.outage.gap),
                         "lost": seen.outage.lost,
                         "prober_stall_ms": milliseconds(seen.outage.stall),
-                        "address_left": seen.address_left,
+                        "old_master_holds_address": seen.address_left,
                     })
                 });
                 results.push(json!({
@@ -123,6 +124,7 @@ impl Report {
         let runs = seen().count();
         Cell {
             runs,
+            stall: seen().map(|seen| seen.outage.stall).max().unwrap_or_default(),
             gap: shown(gap(seen())),
             lost: shown(lost(seen())),
             left: match left {
@@ -135,18 +137,17 @@ impl Report {
 
     fn how_steady(&self) -> String {
         let stall = self.longest_stall();
-        let mut text = format!("Longest time between two probes: {:.1} ms", milliseconds(stall));
-        if stall >= BUSY {
-            text.push_str(": THE MACHINE WAS BUSY, and a gap of up to that may be the prober's own");
-        }
-        text.push_str(".\n");
+        let mut text = format!(
+            "stall: longest time between two probes in any of the runs; a gap up to it may be the prober's own. {}\n",
+            if stall < BUSY { "The machine was quiet." } else { "THE MACHINE WAS BUSY." }
+        );
         if !self.is_realtime() {
             text.push_str("The prober ran without real-time priority (CAP_SYS_NICE).\n");
         }
         text.push_str(
-            "Killed is SIGKILL: for every process of keepalived, for the daemon of Evenkeel, not its guard. Address left:\n\
-             whether the dead node still holds the virtual address (keepalived / evenkeel). Its kernel then goes on\n\
-             answering, so that no probe is lost, beside the new master: which of them a client gets to is chance.\n",
+            "killed: SIGKILL for every process of keepalived, and for Evenkeel's daemon; its guard is there for this.\n\
+             address left: whether the dead node (keepalived's, Evenkeel's) still holds the address after the takeover.\n\
+             One that does goes on answering: hence no probe lost, and two nodes with one address from then on.\n",
         );
         text
     }
@@ -162,17 +163,18 @@ impl Report {
 
 struct Cell {
     runs: usize,
+    stall: Duration,
     gap: String,
     lost: String,
     left: String,
 }
 
-fn line(text: &mut String, cells: [&str; 8]) {
-    let [advert, event, runs, their_gap, their_lost, our_gap, our_lost, left] = cells;
-    let whole = format!(
-        "{advert:>8}  {event:<8} {runs:>4} {their_gap:>22} {their_lost:>22} {our_gap:>22} {our_lost:>22}  {left}"
-    );
-    let _ = writeln!(text, "{}", whole.trim_end());
+/// A line of a Markdown table that is aligned for reading as it is.
+fn line(text: &mut String, cells: [&str; 9]) {
+    for (cell, width) in cells.into_iter().zip(WIDTHS) {
+        let _ = write!(text, "| {cell:<width$} ");
+    }
+    text.push_str("|\n");
 }
 
 fn gap<'a>(seen: impl Iterator<Item = &'a Seen>) -> Option<Summary> {
@@ -185,7 +187,7 @@ fn lost<'a>(seen: impl Iterator<Item = &'a Seen>) -> Option<Summary> {
 
 fn shown(summary: Option<Summary>) -> String {
     summary.map_or_else(String::new, |Summary { median, least, most }| {
-        format!("{median:.0} ({least:.0} to {most:.0})")
+        format!("{median:.0} ({least:.0}-{most:.0})")
     })
 }
 
@@ -221,8 +223,10 @@ mod tests {
     fn the_table_has_a_line_for_each_case_with_both_products() {
         let table = report(Duration::from_millis(1)).table();
         let line = table.lines().find(|line| line.contains("10 ms")).unwrap();
-        let words = line.split_whitespace().collect::<Vec<_>>().join(" ");
-        assert_eq!(words, "10 ms killed 3 36 (30 to 40) 7 (7 to 7) 1 (1 to 1) 0 (0 to 0) yes / no");
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let ours = ["1 (1-1)", "0 (0-0)", "yes, no", "1"];
+        assert_eq!(cells[1..6], ["10 ms", "killed", "3", "36 (30-40)", "7 (7-7)"]);
+        assert_eq!(cells[6..10], ours);
         assert!(!table.contains("BUSY"), "{table}");
     }
 
@@ -238,6 +242,6 @@ mod tests {
         assert_eq!(json["results"][0]["gap_ms"]["median"], 36.0);
         assert_eq!(json["results"][0]["runs"][1]["gap_ms"], 40.0);
         assert_eq!(json["results"][1]["lost"]["most"], 0.0);
-        assert_eq!(json["results"][1]["runs"][0]["address_left"], false);
+        assert_eq!(json["results"][1]["runs"][0]["old_master_holds_address"], false);
     }
 }
