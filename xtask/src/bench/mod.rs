@@ -1,5 +1,6 @@
 //! `cargo xtask bench`: what is timed.
 
+pub mod busy;
 pub mod failover;
 pub mod flood;
 pub mod packets;
