@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
 mod lab;
+mod matrix;
+
 mod next_hop;
 mod path_mtu;
 mod tshark;
