@@ -60,9 +60,13 @@ impl Other {
                 let process = process.take().unwrap();
                 // A process whose parent goes would stop in order.
                 kill(process.pid(), Signal::SIGSTOP).unwrap();
-                let child = std::fs::read_to_string(log.with_file_name("vrrp.pid")).unwrap();
+                let pid_file = log.with_file_name("vrrp.pid");
+                let child = std::fs::read_to_string(&pid_file).unwrap();
                 kill(Pid::from_raw(child.trim().parse().unwrap()), Signal::SIGKILL).unwrap();
                 process.kill();
+                // As long as nobody has reaped them, the next one takes them for running.
+                std::fs::remove_file(pid_file).unwrap();
+                std::fs::remove_file(log.with_file_name("pid")).unwrap();
             }
         }
         self

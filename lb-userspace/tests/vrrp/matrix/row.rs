@@ -72,7 +72,9 @@ impl Row {
 
     pub(super) fn instance(self, host: usize, priority: u8) -> Instance {
         let peers = vec![self.own(OWN + OTHER - host)];
-        let unicast = Unicast { peers, sources: vec![self.own(host)], min_ttl: 255 };
+        // keepalived sends unicast of IPv6 with the host's usual hop limit.
+        let min_ttl = if self.family == Family::V6 { 64 } else { 255 };
+        let unicast = Unicast { peers, sources: vec![self.own(host)], min_ttl };
         Instance {
             version: self.version,
             advertise: self.interval(),
