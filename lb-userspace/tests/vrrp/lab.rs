@@ -161,6 +161,12 @@ impl Host {
         }
     }
 
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace.0]).args(words).stdin(Stdio::null());
+        command
+    }
+
     /// What a command in the host's network writes, whether or not it succeeds.
     pub(crate) fn output(&self, command: &[&str]) -> String {
         let namespace = ["netns", "exec", &self.namespace.0];
@@ -207,8 +213,17 @@ impl Host {
 
     /// Writes every change of an address to the file, once this returns.
     pub(crate) fn monitor_addresses(&self, file: &Path) -> Process {
+        self.monitor(&["-o", "-4", "monitor", "address"], file)
+    }
+
+    /// As [`Self::monitor_addresses`], each line with its time in brackets before it.
+    pub(crate) fn monitor_with_times(&self, file: &Path) -> Process {
+        self.monitor(&["-ts", "-o", "-4", "monitor", "address"], file)
+    }
+
+    fn monitor(&self, arguments: &[&str], file: &Path) -> Process {
         let mut command = Command::new("ip");
-        command.args(["-n", &self.namespace.0, "-o", "-4", "monitor", "address"]);
+        command.args(["-n", &self.namespace.0]).args(arguments);
         command.stdin(Stdio::null()).stdout(std::fs::File::create(file).unwrap());
         let process = Process(command.spawn().unwrap());
         eventually("changes of addresses are seen", || {

@@ -6,6 +6,7 @@ mod lab;
 mod matrix;
 
 mod next_hop;
+mod pair;
 mod path_mtu;
 mod tshark;
 mod ways;
