@@ -71,6 +71,15 @@ enum Bench {
         #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
         runs: Option<u8>,
     },
+    /// How long a client waits when the master fails, beside keepalived; some minutes
+    Failover {
+        /// As JSON, for programs to read
+        #[arg(long)]
+        json: bool,
+        /// Times that each event happens to each of them: 3 with advertisements every second, else 5
+        #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
+        runs: Option<u8>,
+    },
     /// What a flood of spoofed packets costs, and packets of established flows meanwhile
     Flood {
         /// As JSON, for programs to read
@@ -89,6 +98,7 @@ fn main() -> ExitCode {
         Task::Fuzz { seconds, seed } => fuzz::run(seconds, seed),
         Task::Demo { once } => demo::run(once),
         Task::Bench { what: Bench::Packets { json, runs } } => bench::packets::time(json, runs),
+        Task::Bench { what: Bench::Failover { json, runs } } => bench::failover::time(json, runs),
         Task::Bench { what: Bench::Flood { json } } => bench::flood::time(json),
     });
     interrupt::settle();
@@ -98,5 +108,27 @@ fn main() -> ExitCode {
             complain(format_args!("error: {error:#}"));
             ExitCode::FAILURE
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn every_command_is_as_clap_wants_it() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn failover_is_timed_as_a_table_or_as_json_so_often_as_is_wanted() {
+        let parse = |words: &str| Arguments::try_parse_from(words.split(' '));
+        let parsed = parse("xtask bench failover --json --runs 2").unwrap().command;
+        assert!(matches!(parsed, Task::Bench { what: Bench::Failover { json: true, runs: Some(2) } }));
+        let parsed = parse("xtask bench failover").unwrap().command;
+        assert!(matches!(parsed, Task::Bench { what: Bench::Failover { json: false, runs: None } }));
+        assert!(parse("xtask bench failover --runs 0").is_err());
     }
 }

@@ -1,4 +1,5 @@
 //! `cargo xtask bench`: what is timed.
 
+pub mod failover;
 pub mod flood;
 pub mod packets;

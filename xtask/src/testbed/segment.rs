@@ -71,6 +71,16 @@ impl Segment {
         Ok(())
     }
 
+    /// Has the switch pass nothing to or from a host, or pass everything again; the carrier stays, so nobody is told.
+    ///
+    /// # Errors
+    /// The host has no such interface on this segment.
+    pub fn set_passing(&self, host: &Host, interface: &str, passing: bool) -> Result<()> {
+        let port = port_name(host, interface);
+        let wanted: &[&str] = if passing { &["master", "bridge"] } else { &["nomaster"] };
+        self.switch.run(["ip", "link", "set", &port].iter().chain(wanted)).map(drop)
+    }
+
     /// Pulls the cable of a host, or puts it back.
     ///
     /// # Errors

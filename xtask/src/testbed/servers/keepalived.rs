@@ -4,6 +4,8 @@ use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
 use crate::testbed::{Host, Process, wait_for};
 
@@ -32,5 +34,16 @@ impl Keepalived {
             Ok(process.log().contains("Entering").then_some(()))
         })?;
         Ok(Self { process })
+    }
+
+    /// `kill -9` for all of its processes at once: a child that outlives its parent is told to stop, and does so cleanly.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub fn kill_all(&mut self) -> Result<()> {
+        self.process.still_runs()?;
+        let group = Pid::from_raw(i32::try_from(self.process.pid()).context("a process id beyond i32")?);
+        killpg(group, Signal::SIGKILL).context("cannot kill keepalived")?;
+        self.process.kill()
     }
 }
