@@ -94,7 +94,10 @@ impl Lab {
         ip(&["-n", switch, "link", "set", "second", "up"]);
         for (index, host) in self.hosts.iter().enumerate() {
             let (port, namespace) = (format!("second{index}"), &host.namespace.0);
-            ip(&["-n", switch, "link", "add", &port, "type", "veth", "peer", "name", "eth1", "netns", namespace]);
+            ip(&[
+                "-n", switch, "link", "add", &port, "type", "veth", "peer", "name", "eth1", "netns",
+                namespace,
+            ]);
             ip(&["-n", switch, "link", "set", &port, "master", "second", "up"]);
             host.ip(&["address", "add", &format!("198.51.100.{}/{LENGTH}", index + 1), "dev", "eth1"]);
             host.ip(&["link", "set", "eth1", "up"]);
@@ -131,7 +134,9 @@ impl Lab {
         command.args(["-n", "-U", "-w"]).arg(file).arg(filter);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = Process(command.spawn().expect("tcpdump is installed"));
-        eventually("tcpdump has written its header", || std::fs::metadata(file).is_ok_and(|file| file.len() > 0));
+        eventually("tcpdump has written its header", || {
+            std::fs::metadata(file).is_ok_and(|file| file.len() > 0)
+        });
         process
     }
 

@@ -80,6 +80,7 @@ fn above_the_other(row: Row, kind: Kind) {
     assert_eq!(node.wait_for(Master), reason);
     row.wait_for_holder(&lab, OWN);
     assert_clean(row, &node);
+    assert_eq!(node.status().second_masters, 0, "{row:?}: a preempted master is none");
 
     lab.cut_off(OWN);
     eventually("the other one takes over", || row.holders(&lab) == [OWN, OTHER]);

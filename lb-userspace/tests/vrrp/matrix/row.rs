@@ -143,7 +143,8 @@ impl Row {
 
     fn fields(self, lab: &Lab) -> [String; 10] {
         let version = if self.version == Version::V2 { "2" } else { "3" };
-        let mac = |host: usize| lab.hosts[host].output(&["cat", "/sys/class/net/eth0/address"]).trim().to_owned();
+        let mac =
+            |host: usize| lab.hosts[host].output(&["cat", "/sys/class/net/eth0/address"]).trim().to_owned();
         let (group, own) = match self.family {
             Family::V4 => ("01:00:5e:00:00:12", "00:00:5e:00:01:33"),
             Family::V6 => ("33:33:00:00:00:12", "00:00:5e:00:02:33"),

@@ -11,7 +11,7 @@ use evenkeel::config::model::{Instance, Preempt, Prefix, Vrid};
 use evenkeel::status::InstanceState::{Backup, Fault, Master};
 use evenkeel::vrrp::FailoverError;
 
-use crate::lab::{Lab, LENGTH, Running, VIRTUAL, eventually, instance, runtime, start_keeper};
+use crate::lab::{LENGTH, Lab, Running, VIRTUAL, eventually, instance, runtime, start_keeper};
 
 /// Of the second segment.
 const INSIDE: &str = "198.51.100.10";
@@ -73,17 +73,12 @@ fn the_instances_of_a_group_move_together_when_one_link_dies() {
         all_on(1);
         lab.hosts[0].ip(&["link", "set", interface, "up"]);
         high.wait_for(Master);
-        assert_eq!(low.wait_for(Backup), "203.0.113.1 has priority 150, ours is 100".replace("203.0.113.1", &from(&low)));
+        assert!(low.wait_for(Backup).ends_with(".1 has priority 150, ours is 100"));
     }
     all_on(0);
     high.stop();
     all_on(1);
     low.assert_nothing_ignored();
-}
-
-/// Whom it heard last: on either segment.
-fn from(node: &Running) -> String {
-    node.status().reason.split(' ').next().unwrap().to_owned()
 }
 
 #[test]
@@ -153,7 +148,8 @@ fn at_a_handover_somebody_holds_the_address_at_every_moment() {
         let _monitors = [0, 1].map(|host| lab.hosts[host].monitor_with_times(&files[host]));
 
         let why = runtime().block_on(high.handle.failover().run());
-        assert_eq!(why.unwrap(), "handed over by evenkeel failover to 203.0.113.2 (priority 100)");
+        let expected = "handed over by evenkeel failover to 203.0.113.2 (priority 100)";
+        assert!(why.as_ref().is_ok_and(|why| why.starts_with(expected)), "{why:?}");
         assert_eq!(low.wait_for(Master), "203.0.113.1 stopped");
         lab.wait_for_holder(1);
         eventually("both changes were seen", || changed(&files[0], true).is_some());
@@ -173,7 +169,8 @@ fn at_a_handover_somebody_holds_the_address_at_every_moment() {
 /// When the address was added, or deleted, for the first time.
 fn changed(file: &Path, deleted: bool) -> Option<String> {
     let text = std::fs::read_to_string(file).unwrap();
-    let about_it = |line: &&str| line.contains(&format!("inet {VIRTUAL}/")) && line.contains("Deleted") == deleted;
+    let about_it =
+        |line: &&str| line.contains(&format!("inet {VIRTUAL}/")) && line.contains("Deleted") == deleted;
     text.lines().find(about_it).map(|line| line.split(']').next().unwrap().to_owned())
 }
 

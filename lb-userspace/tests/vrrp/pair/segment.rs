@@ -110,7 +110,8 @@ fn clients_know_the_virtual_mac_alone_and_pings_go_on_while_it_moves() {
 
     let pings = table.map(|(address, _)| {
         let address = address.to_string();
-        let mut ping = client.command(&["ping", "-n", "-i", "0.05", "-W", "1", "-c", &PINGS.to_string(), &address]);
+        let mut ping =
+            client.command(&["ping", "-n", "-i", "0.05", "-W", "1", "-c", &PINGS.to_string(), &address]);
         ping.stdout(Stdio::piped()).spawn().unwrap()
     });
     high.stop();
