@@ -78,8 +78,74 @@ impl Lab {
         host.ip(&["link", "set", "eth0", "up"]);
     }
 
+    /// Gives every host the addresses fe80::NUMBER and 2001:db8::NUMBER, at once, and no other of IPv6.
+    pub(crate) fn add_ipv6(&self) {
+        for (host, number) in self.hosts.iter().zip(1..) {
+            host.ip(&["link", "set", "eth0", "addrgenmode", "none"]);
+            host.ip(&["-6", "address", "flush", "dev", "eth0"]);
+            host.add_ipv6(number);
+        }
+    }
+
+    /// A second shared segment, with hosts 198.51.100.1, .2, … on it, each with an `eth1`.
+    pub(crate) fn add_second_segment(&self) {
+        let switch = &self.switch.0;
+        ip(&["-n", switch, "link", "add", "second", "type", "bridge"]);
+        ip(&["-n", switch, "link", "set", "second", "up"]);
+        for (index, host) in self.hosts.iter().enumerate() {
+            let (port, namespace) = (format!("second{index}"), &host.namespace.0);
+            ip(&[
+                "-n", switch, "link", "add", &port, "type", "veth", "peer", "name", "eth1", "netns",
+                namespace,
+            ]);
+            ip(&["-n", switch, "link", "set", &port, "master", "second", "up"]);
+            host.ip(&["address", "add", &format!("198.51.100.{}/{LENGTH}", index + 1), "dev", "eth1"]);
+            host.ip(&["link", "set", "eth1", "up"]);
+        }
+    }
+
+    /// Stops all frames to and from a host, whose link stays up.
+    pub(crate) fn cut_off(&self, host: usize) {
+        self.set_port(host, &["nomaster"]);
+    }
+
+    pub(crate) fn connect_again(&self, host: usize) {
+        self.set_port(host, &["master", "switch"]);
+    }
+
+    /// Lets no multicast out to a host, which can still send.
+    pub(crate) fn deafen(&self, host: usize) {
+        self.set_port(host, &["type", "bridge_slave", "mcast_flood", "off"]);
+    }
+
+    pub(crate) fn undeafen(&self, host: usize) {
+        self.set_port(host, &["type", "bridge_slave", "mcast_flood", "on"]);
+    }
+
+    fn set_port(&self, host: usize, arguments: &[&str]) {
+        let port = format!("port{host}");
+        ip(&[&["-n", &self.switch.0, "link", "set", &port], arguments].concat());
+    }
+
+    /// Writes what a host sends and the filter lets through to a file, once this returns.
+    pub(crate) fn capture(&self, host: usize, filter: &str, file: &Path) -> Process {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.switch.0, "tcpdump", "-i", &format!("port{host}"), "-Q", "in"]);
+        command.args(["-n", "-U", "-w"]).arg(file).arg(filter);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let process = Process(command.spawn().expect("tcpdump is installed"));
+        eventually("tcpdump has written its header", || {
+            std::fs::metadata(file).is_ok_and(|file| file.len() > 0)
+        });
+        process
+    }
+
     pub(crate) fn holders(&self) -> Vec<usize> {
-        (0..self.hosts.len()).filter(|&host| self.hosts[host].holds(VIRTUAL)).collect()
+        self.holders_of(VIRTUAL.into())
+    }
+
+    pub(crate) fn holders_of(&self, address: IpAddr) -> Vec<usize> {
+        (0..self.hosts.len()).filter(|&host| self.hosts[host].has(address)).collect()
     }
 
     pub(crate) fn wait_for_holder(&self, host: usize) {
@@ -92,6 +158,20 @@ impl Host {
         ip(&[&["-n", &self.namespace.0], arguments].concat());
     }
 
+    /// The kernel removes them with a link that goes down.
+    pub(crate) fn add_ipv6(&self, number: usize) {
+        for network in ["fe80", "2001:db8"] {
+            let address = format!("{network}::{number}/64");
+            self.ip(&["address", "replace", &address, "dev", "eth0", "nodad"]);
+        }
+    }
+
+    pub(crate) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.namespace.0]).args(words).stdin(Stdio::null());
+        command
+    }
+
     /// What a command in the host's network writes, whether or not it succeeds.
     pub(crate) fn output(&self, command: &[&str]) -> String {
         let namespace = ["netns", "exec", &self.namespace.0];
@@ -100,9 +180,14 @@ impl Host {
     }
 
     pub(crate) fn holds(&self, address: Ipv4Addr) -> bool {
-        let output =
-            Command::new("ip").args(["-n", &self.namespace.0, "-o", "-4", "address"]).output().unwrap();
-        String::from_utf8(output.stdout).unwrap().contains(&format!("inet {address}/"))
+        self.has(address.into())
+    }
+
+    /// On any of its interfaces.
+    pub(crate) fn has(&self, address: IpAddr) -> bool {
+        let output = Command::new("ip").args(["-n", &self.namespace.0, "-o", "address"]).output().unwrap();
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.contains(&format!("inet {address}/")) || text.contains(&format!("inet6 {address}/"))
     }
 
     /// Does something in the host's network, on a thread of its own; threads and processes started there stay there.
@@ -122,15 +207,28 @@ impl Host {
 
     /// As one more instance of the daemon whose keeper this is.
     pub(crate) fn start_with(&self, instance: Instance, keeper: &Keeper) -> Running {
+        self.start_group(vec![instance], keeper)
+    }
+
+    pub(crate) fn start_group(&self, group: Vec<Instance>, keeper: &Keeper) -> Running {
         let (events, received) = mpsc::channel(64);
-        let handle = self.run(|| vrrp::spawn(vec![instance], keeper, untracked(), events).unwrap());
+        let handle = self.run(|| vrrp::spawn(group, keeper, untracked(), events).unwrap());
         Running { handle, events: received }
     }
 
     /// Writes every change of an address to the file, once this returns.
     pub(crate) fn monitor_addresses(&self, file: &Path) -> Process {
+        self.monitor(&["-o", "-4", "monitor", "address"], file)
+    }
+
+    /// As [`Self::monitor_addresses`], each line with its time in brackets before it.
+    pub(crate) fn monitor_with_times(&self, file: &Path) -> Process {
+        self.monitor(&["-ts", "-o", "-4", "monitor", "address"], file)
+    }
+
+    fn monitor(&self, arguments: &[&str], file: &Path) -> Process {
         let mut command = Command::new("ip");
-        command.args(["-n", &self.namespace.0, "-o", "-4", "monitor", "address"]);
+        command.args(["-n", &self.namespace.0]).args(arguments);
         command.stdin(Stdio::null()).stdout(std::fs::File::create(file).unwrap());
         let process = Process(command.spawn().unwrap());
         eventually("changes of addresses are seen", || {
@@ -163,18 +261,24 @@ impl Host {
     }
 
     pub(crate) fn start_keepalived(&self, lab: &Lab, priority: u8) -> Process {
-        let path = |name: &str| lab.folder.path().join(name).to_str().unwrap().to_owned();
         let configuration = format!(
             "global_defs {{\n vrrp_version 3\n}}\n\
              vrrp_instance outside {{\n state BACKUP\n interface eth0\n virtual_router_id 51\n \
              priority {priority}\n advert_int 0.1\n virtual_ipaddress {{\n {VIRTUAL}/{LENGTH}\n }}\n}}\n"
         );
+        self.start_keepalived_with(lab, &configuration)
+    }
+
+    /// Its log is `log` in the lab's folder, its processes are `pid` and `vrrp.pid`.
+    pub(crate) fn start_keepalived_with(&self, lab: &Lab, configuration: &str) -> Process {
+        let path = |name: &str| lab.folder.path().join(name).to_str().unwrap().to_owned();
         std::fs::write(path("keepalived.conf"), configuration).unwrap();
+        let log = std::fs::File::create(path("log")).unwrap();
         let mut command = Command::new("ip");
         command.args(["netns", "exec", &self.namespace.0, "keepalived", "--dont-fork", "--log-console"]);
         command.args(["--use-file", &path("keepalived.conf"), "--pid", &path("pid")]);
         command.args(["--vrrp_pid", &path("vrrp.pid"), "--checkers_pid", &path("checkers.pid")]);
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         Process(command.spawn().expect("keepalived is installed"))
     }
 }
@@ -258,7 +362,7 @@ impl Process {
         self.0.wait().unwrap();
     }
 
-    fn pid(&self) -> Pid {
+    pub(crate) fn pid(&self) -> Pid {
         Pid::from_raw(i32::try_from(self.0.id()).unwrap())
     }
 }

@@ -4,7 +4,10 @@
 
 mod keeper;
 mod lab;
+mod matrix;
+
 mod next_hop;
+mod pair;
 mod path_mtu;
 mod tshark;
 mod ways;

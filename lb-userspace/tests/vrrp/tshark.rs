@@ -16,7 +16,7 @@ const SOURCE_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
 const PEER: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 2);
 const PEER_V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2);
 /// As Wireshark numbers them.
-const GOOD: &str = "1";
+pub(crate) const GOOD: &str = "1";
 
 /// One message: what tshark should read, and the frames it is in.
 struct Sent {
@@ -123,16 +123,23 @@ fn pcap<'a>(frames: impl Iterator<Item = &'a Vec<u8>>) -> Vec<u8> {
 
 /// One line for each message of VRRP.
 fn read_by_tshark(file: &Path, form: Checksum) -> Vec<String> {
+    let of_vrrp = ["version", "type", "virt_rtr_id", "prio", "addr_count", "adver_int", "short_adver_int"];
+    let of_vrrp = of_vrrp.iter().chain(&["checksum.status"]).map(|field| format!("vrrp.{field}"));
+    let others = ["ip.checksum.status", "_ws.malformed", "_ws.expert.message"];
+    let fields: Vec<String> = of_vrrp.chain(others.map(str::to_owned)).collect();
+    read(file, form, &fields.iter().map(String::as_str).collect::<Vec<_>>())
+}
+
+/// One line for each message of VRRP, its fields between semicolons.
+pub(crate) fn read(file: &Path, form: Checksum, fields: &[&str]) -> Vec<String> {
     let as_in_v2 = if form == Checksum::Message { "TRUE" } else { "FALSE" };
     let mut tshark = Command::new("tshark");
     tshark.arg("-r").arg(file).args(["-n", "-Y", "vrrp", "-o", "ip.check_checksum:TRUE"]);
     tshark.args(["-o", &format!("vrrp.v3_checksum_as_in_v2:{as_in_v2}")]);
     tshark.args(["-T", "fields", "-E", "separator=;"]);
-    let fields = ["version", "type", "virt_rtr_id", "prio", "addr_count", "adver_int", "short_adver_int"];
-    for field in fields.iter().chain(&["checksum.status"]) {
-        tshark.args(["-e", &format!("vrrp.{field}")]);
+    for field in fields {
+        tshark.args(["-e", field]);
     }
-    tshark.args(["-e", "ip.checksum.status", "-e", "_ws.malformed", "-e", "_ws.expert.message"]);
     let output = tshark.output().expect("tshark starts: cargo xtask test installs it");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().lines().map(str::to_owned).collect()

@@ -126,6 +126,9 @@ impl Machine {
 
     fn step_back(&mut self, channel: usize, heard: Heard, reason: Reason, now: Instant) {
         self.actions.push(Action::ReleaseAddresses);
+        // The other one may never have heard of this master, whose addresses hosts may know: it announces its own then.
+        let priority = self.effective_priority().as_u8();
+        self.actions.push(Action::SendAdvert { channel, priority });
         let backup = self.backup_to(Some(channel), heard, now);
         self.change(State::Backup(backup), reason);
     }
@@ -141,7 +144,7 @@ impl Machine {
         let State::Master(master) = &mut self.state else { return };
         let version = self.config.channels[channel].version;
         let patience = down_interval(version, heard.from.priority, heard.interval);
-        if master.rival_heard(heard.from, patience, now) {
+        if !master.has_just_preempted(now) && master.rival_heard(heard.from, patience, now) {
             self.actions.push(Action::SecondMaster(heard.from));
         }
         // The other one has announced the addresses as its own.
@@ -173,6 +176,11 @@ impl Machine {
         self.send_on_all(self.effective_priority().as_u8());
         self.actions.push(Action::TakeAddresses);
         self.actions.push(Action::Announce);
-        self.change(State::Master(Master::new(&self.config.channels, now)), reason);
+        let mut master = Master::new(&self.config.channels, now);
+        if let Reason::Preempted { .. } = reason {
+            let longest = self.config.channels.iter().map(|channel| channel.interval).max();
+            master.expect_predecessor(now + longest.unwrap_or_default());
+        }
+        self.change(State::Master(master), reason);
     }
 }

@@ -20,6 +20,8 @@ pub(super) struct Master {
     announced_at: Instant,
     announce_at: Option<Instant>,
     rival: Option<Rival>,
+    /// Until then, the master before this one may still be heard.
+    predecessor_until: Option<Instant>,
 }
 
 /// Of the advertisements on a channel.
@@ -79,6 +81,7 @@ impl Master {
             announced_at: now,
             announce_at: Some(now + ANNOUNCE_AGAIN_AFTER),
             rival: None,
+            predecessor_until: None,
         }
     }
 
@@ -138,6 +141,15 @@ impl Master {
         }
         self.announce_at.get_or_insert(now + ANNOUNCE_AGAIN_AFTER);
         at_once
+    }
+
+    /// The master that this one preempts says a last word as it gives way.
+    pub(super) fn expect_predecessor(&mut self, until: Instant) {
+        self.predecessor_until = Some(until);
+    }
+
+    pub(super) fn has_just_preempted(&self, now: Instant) -> bool {
+        self.predecessor_until.is_some_and(|until| now < until)
     }
 
     /// Whether another master is new.

@@ -17,6 +17,32 @@ fn a_master_of_lower_priority_is_preempted_only_if_configured() {
     assert_eq!(bench.takeover_after(), DOWN);
 }
 
+#[test]
+fn the_last_word_of_the_master_that_was_preempted_is_no_second_master_but_its_going_on_is() {
+    let mut bench = Bench::in_state(Backup);
+    bench.run_for(3 * SECOND);
+    bench.hear(HIGHER_ADDRESS, 99);
+    bench.takeover_after();
+    bench.drain();
+    let second_master = Action::SecondMaster(Peer { address: HIGHER_ADDRESS, priority: 99 });
+    bench.hear(HIGHER_ADDRESS, 99);
+    assert!(!bench.drain().contains(&second_master));
+    assert!(!bench.machine.second_master(bench.now));
+    bench.run_for(SECOND);
+    bench.hear(HIGHER_ADDRESS, 99);
+    assert!(bench.drain().contains(&second_master));
+    assert!(bench.machine.second_master(bench.now));
+}
+
+#[test]
+fn a_master_that_gives_way_tells_the_other_one_that_it_was_there() {
+    let mut bench = Bench::in_state(Master);
+    bench.hear(HIGHER_ADDRESS, 101);
+    let actions = bench.drain();
+    assert_eq!(actions[..2], [Action::ReleaseAddresses, send(100)]);
+    assert_eq!(bench.machine.state(), Backup);
+}
+
 fn delayed(delay: Duration) -> Bench {
     let mut bench = Bench::new(Config { preempt: Preempt::After(delay), ..config(100) });
     bench.event(up());
