@@ -16,6 +16,8 @@ pub struct Status {
     pub configuration: Configuration,
     pub interfaces: Vec<Interface>,
     pub instances: Vec<Instance>,
+    /// Who is told of their transitions.
+    pub hooks: Vec<Hook>,
     pub services: Vec<Service>,
     pub flows: Flows,
     /// Packets by verdict reason, every reason listed, as named in docs/reasons.md.
@@ -109,6 +111,21 @@ impl InstanceState {
             Self::Fault => "fault",
         }
     }
+}
+
+/// A script or a FIFO that is told of transitions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Hook {
+    pub name: String,
+    /// Transitions that it was told.
+    pub told: u64,
+    /// Those that it failed to take.
+    pub failed: u64,
+    /// Those that were lost because too many were waiting.
+    pub dropped: u64,
+    pub waiting: u64,
+    /// Why the last one failed.
+    pub error: Option<String>,
 }
 
 /// Something that an instance tracks; texts are for a person.

@@ -4,7 +4,7 @@
 
 mod page;
 
-use crate::status::{Backend, BackendState, Instance, InstanceState, Service, Status};
+use crate::status::{Backend, BackendState, Hook, Instance, InstanceState, Service, Status};
 use page::Page;
 
 /// What [`render`] returns, as HTTP names it.
@@ -31,6 +31,7 @@ pub fn render(status: &Status) -> Result<String, prometheus::Error> {
     backends(&mut page, &status.services);
     instances(&mut page, &status.instances);
     tracked(&mut page, &status.instances);
+    hooks(&mut page, &status.hooks);
     advertisements(&mut page, &status.instances);
     page.encode()
 }
@@ -239,6 +240,22 @@ fn tracked(page: &mut Page, instances: &[Instance]) {
             family.add([&instance.name, &tracked.subject], flag(tracked.ok));
         }
     }
+}
+
+fn hooks(page: &mut Page, hooks: &[Hook]) {
+    let mut counter = |name, help, value: fn(&Hook) -> u64| {
+        let mut family = page.counter(name, help, ["hook"]);
+        for hook in hooks {
+            family.add([&hook.name], count(value(hook)));
+        }
+    };
+    counter("evenkeel_hook_transitions_total", "Transitions that the hook was told.", |hook| hook.told);
+    counter("evenkeel_hook_failures_total", "Transitions that the hook failed to take.", |hook| hook.failed);
+    counter(
+        "evenkeel_hook_dropped_total",
+        "Transitions that were lost because too many were waiting for the hook.",
+        |hook| hook.dropped,
+    );
 }
 
 fn advertisements(page: &mut Page, instances: &[Instance]) {

@@ -41,8 +41,8 @@ impl Settings {
     fn of_instance(member: usize, instance: &Instance) -> impl Iterator<Item = Self> {
         let (v4, v6): (Vec<_>, Vec<_>) = (instance.ipv4().collect(), instance.ipv6().collect());
         let families =
-            [(!v4.is_empty()).then(|| Addresses::V4(v4)), (!v6.is_empty()).then(|| Addresses::V6(v6))];
-        families.into_iter().flatten().map(move |addresses| Self {
+            [Addresses::V4(v4), Addresses::V6(v6)].into_iter().filter(|addresses| !addresses.is_empty());
+        families.map(move |addresses| Self {
             member,
             interface: instance.interface.clone(),
             family: addresses.family(),

@@ -18,7 +18,7 @@ mod channel;
 mod driver;
 pub mod guard;
 mod handle;
-mod keeper;
+pub mod keeper;
 mod log;
 pub mod machine;
 mod realtime;

@@ -92,6 +92,13 @@ impl Host {
         ip(&[&["-n", &self.namespace.0], arguments].concat());
     }
 
+    /// What a command in the host's network writes, whether or not it succeeds.
+    pub(crate) fn output(&self, command: &[&str]) -> String {
+        let namespace = ["netns", "exec", &self.namespace.0];
+        let output = Command::new("ip").args(namespace).args(command).output().unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    }
+
     pub(crate) fn holds(&self, address: Ipv4Addr) -> bool {
         let output =
             Command::new("ip").args(["-n", &self.namespace.0, "-o", "-4", "address"]).output().unwrap();

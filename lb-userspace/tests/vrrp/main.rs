@@ -2,6 +2,7 @@
 //! the kernel says of the ways there.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod keeper;
 mod lab;
 mod next_hop;
 mod path_mtu;
@@ -32,6 +33,11 @@ fn role() {
             let (events, _received) = tokio::sync::mpsc::channel(1);
             let _handle = spawn(vec![instance(100)], &start_keeper(), lab::untracked(), events).unwrap();
             // Until killed, or until the test that started it is gone.
+            std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
+        }
+        Ok("keeper") => {
+            let keeper = start_keeper();
+            let _registration = keeper::hold(&keeper, &keeper::everything());
             std::io::stdin().read_to_end(&mut Vec::new()).unwrap();
         }
         _ => {}

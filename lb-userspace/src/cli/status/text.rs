@@ -8,7 +8,7 @@ use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
 
 use crate::cli::units::{ago, bytes, count, duration, percent};
 use crate::status::{
-    Backend, BackendState, Configuration, Instance, InstanceState, Interface, Service, Status,
+    Backend, BackendState, Configuration, Hook, Instance, InstanceState, Interface, Service, Status,
 };
 
 /// The page, at `now` seconds since the Unix epoch.
@@ -19,6 +19,7 @@ pub fn render(status: &Status, now: f64) -> String {
     configuration(&mut page, &status.configuration, now);
     interfaces(&mut page, &status.interfaces);
     instances(&mut page, &status.instances, now);
+    hooks(&mut page, &status.hooks);
     for service in &status.services {
         self::service(&mut page, service, now);
     }
@@ -134,6 +135,14 @@ fn instances(page: &mut String, instances: &[Instance], now: f64) {
         for (reason, packets) in instance.discarded.iter().filter(|(_, packets)| **packets > 0) {
             line(page, format_args!("{}: {} VRRP packets ignored: {reason}", instance.name, count(*packets)));
         }
+    }
+}
+
+fn hooks(page: &mut String, hooks: &[Hook]) {
+    for hook in hooks.iter().filter(|hook| hook.failed + hook.dropped > 0) {
+        let (failed, dropped) = (count(hook.failed), count(hook.dropped));
+        let why = hook.error.as_deref().map_or_else(String::new, |error| format!(": {error}"));
+        line(page, format_args!("!! hook {}: {failed} failed, {dropped} lost{why}", hook.name));
     }
 }
 

@@ -16,6 +16,7 @@ use crate::config::model::{Backend, Protocol, Service};
 use crate::dataplane::Sizes;
 use crate::dataplane::maps::MapAccessError;
 use crate::desired::{Family, Key};
+use crate::hooks;
 use crate::status::{self, BackendState, FlowTable, Flows, ReasonCount, Status, Traffic};
 use condition::Condition;
 
@@ -37,6 +38,7 @@ impl Daemon {
             configuration: self.reloads.status(),
             interfaces: self.config.interfaces.iter().map(|i| interface(forwarding, &i.name)).collect(),
             instances,
+            hooks: self.hooks.reports().into_iter().map(hook).collect(),
             services,
             flows: flows(forwarding),
             packets: reasons(forwarding)?,
@@ -195,6 +197,11 @@ impl Daemon {
             })
             .collect()
     }
+}
+
+fn hook(report: hooks::Report) -> status::Hook {
+    let hooks::Report { hook, told, failed, dropped, waiting, error } = report;
+    status::Hook { name: hook, told, failed, dropped, waiting: waiting as u64, error }
 }
 
 fn flows(forwarding: &Forwarding) -> Flows {

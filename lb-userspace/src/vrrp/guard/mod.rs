@@ -281,6 +281,7 @@ mod tests {
     use crate::net::address::Address;
     use crate::net::route::Route;
     use crate::net::rule::Rule;
+    use crate::vrrp::thing::ArpSetting;
 
     fn held(last: u8) -> Thing {
         Thing::Address(Address { index: 2, address: IpAddr::from([192, 0, 2, last]), length: 24 })
@@ -373,7 +374,7 @@ mod tests {
                 metric: 1024,
                 table: 254,
             }),
-            Thing::ArpIgnore { index: 2, before: 0 },
+            Thing::Arp { index: 2, setting: ArpSetting::Announce, before: 0 },
         ]);
         let lines: Vec<Line> = things.iter().cloned().map(Line::Hold).collect();
         assert_eq!(still_held(text(&lines).unwrap().as_slice()), things);

@@ -11,7 +11,7 @@ use crate::net::address::{self, Present};
 use crate::net::netlink::{Answer, Request, Requests};
 use crate::net::{link, route, rule, sysctl};
 use crate::vrrp::guard::Guard;
-use crate::vrrp::thing::{ARP_IGNORE, Thing, name_of, undo};
+use crate::vrrp::thing::{ArpSetting, Thing, name_of, undo};
 
 #[derive(Debug)]
 pub(super) struct Applier {
@@ -29,6 +29,11 @@ impl Applier {
         &self.held
     }
 
+    pub(super) fn adopt(&mut self, things: Vec<Thing>) {
+        self.guard.hold(&things);
+        self.held.extend(things);
+    }
+
     /// Does the steps in order, each whatever becomes of the others; the mirror has what was done. One answer for each.
     ///
     /// # Errors
@@ -40,8 +45,7 @@ impl Applier {
         mirror: &mut Mirror,
     ) -> io::Result<Vec<Answer>> {
         let things: Vec<Thing> = steps.iter().filter_map(Step::thing).collect();
-        self.guard.hold(&things);
-        self.held.extend(things);
+        self.adopt(things);
         let mut answers = Vec::with_capacity(steps.len());
         // What is undone in one go, and what is done in one.
         for steps in steps.chunk_by(|a, b| matches!(a, Step::Remove(_)) == matches!(b, Step::Remove(_))) {
@@ -68,7 +72,7 @@ impl Applier {
                 Thing::Address(at) => drop(mirror.address_gone(*at)),
                 Thing::Route(route) => drop(mirror.routes.remove(route)),
                 Thing::Rule(rule) => drop(mirror.rules.remove(rule)),
-                Thing::Macvlan(_) | Thing::ArpIgnore { .. } => {}
+                Thing::Macvlan(_) | Thing::Arp { .. } => {}
             }
             self.held.remove(thing);
         }
@@ -82,7 +86,7 @@ fn removal(step: &Step) -> Option<&Thing> {
         Step::Remove(thing) => Some(thing),
         Step::Lower(_)
         | Step::MakeMacvlan(..)
-        | Step::IgnoreArp { .. }
+        | Step::SetArp { .. }
         | Step::Raise(_)
         | Step::AddAddress(..)
         | Step::AddRoute(_)
@@ -99,7 +103,8 @@ fn apply_additions(netlink: &mut Requests, steps: &[Step], mirror: &mut Mirror) 
         } else {
             Ok(())
         };
-        if let (Step::AddAddress(..), Err(error)) = (step, &answer)
+        // Nothing tells one rule from another that says the same.
+        if let (Step::AddAddress(..) | Step::AddRule(_), Err(error)) = (step, &answer)
             && error.kind() == io::ErrorKind::AlreadyExists
         {
             answer = Ok(());
@@ -120,7 +125,7 @@ fn request(step: &Step) -> Option<Request> {
         Step::AddAddress(address, attributes) => Some(address::add(*address, attributes)),
         Step::AddRoute(route) => Some(route::add(route)),
         Step::AddRule(rule) => Some(rule::add(rule)),
-        Step::Remove(_) | Step::IgnoreArp { .. } => None,
+        Step::Remove(_) | Step::SetArp { .. } => None,
     }
 }
 
@@ -135,10 +140,10 @@ fn complete(step: &Step, mirror: &mut Mirror) -> Answer {
         Step::AddRoute(route) => drop(mirror.routes.insert(route.clone())),
         Step::AddRule(rule) => drop(mirror.rules.insert(rule.clone())),
         Step::MakeMacvlan(name, macvlan) => prepare(name, macvlan)?,
-        Step::IgnoreArp { index, .. } => {
+        Step::SetArp { index, setting, .. } => {
             let Some(name) = name_of(*index) else { return Ok(()) };
-            sysctl::write("ipv4", &name, "arp_ignore", ARP_IGNORE)?;
-            mirror.arp_ignore.insert(*index, ARP_IGNORE);
+            sysctl::write("ipv4", &name, setting.key(), setting.value())?;
+            mirror.arp.insert((*index, *setting), setting.value());
         }
         Step::Lower(_) | Step::Raise(_) | Step::Remove(_) => {}
     }
@@ -150,7 +155,7 @@ fn complete(step: &Step, mirror: &mut Mirror) -> Answer {
 fn prepare(name: &str, macvlan: &Macvlan) -> Answer {
     sysctl::write("ipv4", name, "rp_filter", 0)?;
     sysctl::write("ipv4", name, "accept_local", 1)?;
-    sysctl::write("ipv4", name, "arp_ignore", ARP_IGNORE)?;
+    sysctl::write("ipv4", name, ArpSetting::Ignore.key(), ArpSetting::Ignore.value())?;
     let v6 = [
         // IN6_ADDR_GEN_MODE_NONE.
         ("addr_gen_mode", 1),

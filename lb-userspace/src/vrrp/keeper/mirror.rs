@@ -11,6 +11,7 @@ use crate::net::address::{self, Address, Present};
 use crate::net::link::{self, Link};
 use crate::net::route::{self, Route};
 use crate::net::rule::{self, Rule};
+use crate::vrrp::thing::ArpSetting;
 
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Mirror {
@@ -21,7 +22,7 @@ pub(super) struct Mirror {
     pub(super) routes: BTreeSet<Route>,
     pub(super) rules: BTreeSet<Rule>,
     /// Of interfaces that carry virtual MAC addresses.
-    pub(super) arp_ignore: BTreeMap<u32, i32>,
+    pub(super) arp: BTreeMap<(u32, ArpSetting), i32>,
     next: u64,
 }
 

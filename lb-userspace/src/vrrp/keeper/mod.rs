@@ -13,6 +13,7 @@
 
 mod announcer;
 mod apply;
+mod changes;
 mod kernel;
 mod mirror;
 mod pacing;
@@ -30,29 +31,32 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::guard::Guard;
 use super::realtime;
-pub(super) use wanted::{Seen, Usable, Wanted};
+pub use wanted::{Member, Place, Seen, SeenChannel, Usable, Wanted, virtual_mac};
 use worker::Worker;
 
 /// The keeping thread. Clones share it; it ends when the last is dropped and everything is released.
 #[derive(Debug, Clone)]
-pub struct Keeper(mpsc::UnboundedSender<Registered>);
+pub struct Keeper(
+    // What waits in it is no more than the configuration has.
+    mpsc::UnboundedSender<Registered>,
+);
 
 /// A group's end.
 #[derive(Debug)]
-pub(super) struct Registration {
+pub struct Registration {
     /// Dropping it releases everything.
-    pub(super) wanted: watch::Sender<Wanted>,
+    pub wanted: watch::Sender<Wanted>,
     /// `None` until the interfaces were looked at.
-    pub(super) seen: watch::Receiver<Option<Seen>>,
-    pub(super) released: Released,
+    pub seen: watch::Receiver<Option<Seen>>,
+    pub released: Released,
 }
 
 /// Resolves when everything that the group held is gone.
 #[derive(Debug)]
-pub(super) struct Released(oneshot::Receiver<()>);
+pub struct Released(oneshot::Receiver<()>);
 
 impl Released {
-    pub(super) async fn wait(self) {
+    pub async fn wait(self) {
         // An error: the keeper has ended, and there is nothing to wait for.
         let _ = self.0.await;
     }
@@ -84,7 +88,8 @@ impl Keeper {
     }
 
     /// Never waits. Should the thread have ended, `seen` is closed. The name is for the log.
-    pub(super) fn register(&self, name: String, wanted: Wanted) -> Registration {
+    #[must_use]
+    pub fn register(&self, name: String, wanted: Wanted) -> Registration {
         let (wanted, wanted_receiver) = watch::channel(wanted);
         let (seen_sender, seen) = watch::channel(None);
         let (release, released) = oneshot::channel();

@@ -11,19 +11,17 @@ use super::wanted::is_our_macvlan;
 use crate::net::address::{Address, Attributes};
 use crate::net::route::Route;
 use crate::net::rule::Rule;
-use crate::vrrp::thing::{ARP_IGNORE, Thing};
-
-/// `arp_ignore` 2 does what 1 does, and more.
-const STRICTER: i32 = 2;
+use crate::vrrp::thing::{ArpSetting, Thing};
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Step {
-    /// Of a macvlan interface: it is deaf at once, with all its addresses.
+    /// Of a macvlan interface: it takes nothing that is sent to its MAC address.
     Lower(u32),
     Remove(Thing),
     MakeMacvlan(String, Macvlan),
-    IgnoreArp {
+    SetArp {
         index: u32,
+        setting: ArpSetting,
         before: i32,
     },
     Raise(u32),
@@ -37,7 +35,9 @@ impl Step {
     pub(super) fn thing(&self) -> Option<Thing> {
         match self {
             Self::MakeMacvlan(name, _) => Some(Thing::Macvlan(name.clone())),
-            Self::IgnoreArp { index, before } => Some(Thing::ArpIgnore { index: *index, before: *before }),
+            Self::SetArp { index, setting, before } => {
+                Some(Thing::Arp { index: *index, setting: *setting, before: *before })
+            }
             Self::AddAddress(address, _) => Some(Thing::Address(*address)),
             Self::AddRoute(route) => Some(Thing::Route(route.clone())),
             Self::AddRule(rule) => Some(Thing::Rule(rule.clone())),
@@ -52,7 +52,7 @@ impl fmt::Display for Step {
             Self::Lower(index) => write!(f, "take interface {index} down"),
             Self::Remove(thing) => write!(f, "remove {thing}"),
             Self::MakeMacvlan(name, macvlan) => write!(f, "make {name} on interface {}", macvlan.below),
-            Self::IgnoreArp { index, .. } => write!(f, "set arp_ignore of interface {index}"),
+            Self::SetArp { index, setting, .. } => write!(f, "set {} of interface {index}", setting.key()),
             Self::Raise(index) => write!(f, "bring interface {index} up"),
             Self::AddAddress(..) | Self::AddRoute(_) | Self::AddRule(_) => {
                 write!(f, "add ")?;
@@ -69,11 +69,11 @@ pub(super) fn plan(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> 
     let there = macvlans.filter_map(|(name, macvlan)| Some((macvlan, mirror.by_name(name)?)));
     let turned = there.filter(|(macvlan, link)| macvlan.up != link.raised);
     let (raise, lower): (Vec<_>, Vec<_>) = turned.partition(|(macvlan, _)| macvlan.up);
-    steps.extend(lower.into_iter().map(|(_, link)| Step::Lower(link.index)));
     steps.extend(removals(mirror, target, held).into_iter().map(Step::Remove));
+    steps.extend(lower.into_iter().map(|(_, link)| Step::Lower(link.index)));
     let missing = target.macvlans.iter().filter(|(name, _)| mirror.by_name(name).is_none());
     steps.extend(missing.map(|(name, macvlan)| Step::MakeMacvlan(name.clone(), *macvlan)));
-    steps.extend(arp_ignore(mirror, target, held));
+    steps.extend(arp_settings(mirror, target, held));
     steps.extend(raise.into_iter().map(|(_, link)| Step::Raise(link.index)));
     let missing = target.addresses.iter().filter(|(at, _)| mirror.present(**at).is_none());
     steps.extend(
@@ -97,11 +97,25 @@ pub(super) fn wanted_things(target: &Target) -> BTreeSet<Thing> {
     addresses.chain(macvlans).chain(routes).chain(rules).collect()
 }
 
+/// What there must be and is there already, though it was not done here: it is taken over, to be undone as everything else.
+pub(super) fn adopted(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> Vec<Thing> {
+    let addresses =
+        target.addresses.iter().filter(|(at, address)| !address.hosts_own && mirror.present(**at).is_some());
+    let macvlans = target.macvlans.keys().filter(|name| mirror.by_name(name).is_some());
+    let routes = target.routes.iter().filter(|route| mirror.routes.iter().any(|there| there.is(route)));
+    let things = addresses
+        .map(|(at, _)| Thing::Address(*at))
+        .chain(macvlans.cloned().map(Thing::Macvlan))
+        .chain(routes.cloned().map(Thing::Route))
+        .chain(target.rules.intersection(&mirror.rules).cloned().map(Thing::Rule));
+    things.filter(|thing| !held.contains(thing)).collect()
+}
+
 /// What was done and is not wanted any more, what an earlier daemon left, and what somebody put where it must not be.
 fn removals(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> BTreeSet<Thing> {
     let wanted = wanted_things(target);
     let done = held.difference(&wanted).filter(|thing| match thing {
-        Thing::ArpIgnore { index, .. } => !target.arp_ignore.contains(index),
+        Thing::Arp { index, .. } => !target.quiet.contains(index),
         // It became the host's own meanwhile.
         Thing::Address(at) => !target.addresses.contains_key(at),
         Thing::Macvlan(_) | Thing::Rule(_) | Thing::Route(_) => true,
@@ -120,17 +134,17 @@ fn removals(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> BTreeSe
     removals
 }
 
-fn arp_ignore(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> Vec<Step> {
-    let wrong = target.arp_ignore.iter().filter_map(|index| {
-        let now = *mirror.arp_ignore.get(index)?;
-        (now != ARP_IGNORE && now != STRICTER).then_some((*index, now))
-    });
-    let before = |index, now| {
+fn arp_settings(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> Vec<Step> {
+    let here = mirror.arp.iter().filter(|((index, _), _)| target.quiet.contains(index));
+    let wrong = here.filter(|((_, setting), now)| !setting.will_do(**now));
+    let before = |index, setting, now| {
         let told = held.iter().find_map(|thing| match thing {
-            Thing::ArpIgnore { index: at, before } if *at == index => Some(*before),
+            Thing::Arp { index: at, setting: of, before } if (*at, *of) == (index, setting) => Some(*before),
             _ => None,
         });
         told.unwrap_or(now)
     };
-    wrong.map(|(index, now)| Step::IgnoreArp { index, before: before(index, now) }).collect()
+    wrong
+        .map(|(&(index, setting), &now)| Step::SetArp { index, setting, before: before(index, setting, now) })
+        .collect()
 }

@@ -4,15 +4,15 @@ use std::net::IpAddr;
 use proptest::prelude::*;
 
 use super::mirror::{Mirror, Names};
-use super::plan::{Step, plan, wanted_things};
-use super::seen::seen;
+use super::plan::{Step, adopted, plan, wanted_things};
+use super::seen::{Primaries, seen};
 use super::target::Target;
 use super::wanted::{Family, SeenChannel};
 use super::wanted::{Usable, Wanted, macvlan_name, virtual_mac};
 use crate::config::model::{Instance, Prefix, Priority, Route as ModelRoute, Rule as ModelRule, Scope, Vrid};
 use crate::net::address::{Address, Present};
 use crate::net::{address, link, route, rule};
-use crate::vrrp::thing::Thing;
+use crate::vrrp::thing::{ArpSetting, Thing};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 
 const BASE: u32 = 2;
@@ -121,7 +121,9 @@ fn an_address_left_behind_is_removed_and_others_are_let_alone() {
         removed(&steps(&found, &[wanted(false, &instance(&[VIRTUAL]))], &none)),
         [Thing::Address(left)]
     );
-    assert_eq!(steps(&found, &[wanted(true, &instance(&[VIRTUAL]))], &none), [], "adopted");
+    assert_eq!(steps(&found, &[wanted(true, &instance(&[VIRTUAL]))], &none), [], "it is there");
+    let held = [wanted(true, &instance(&[VIRTUAL]))];
+    assert_eq!(adopted(&found, &target(&found, &held).1, &none), [Thing::Address(left)]);
     assert_eq!(steps(&found, &[], &none), [], "of no instance");
 }
 
@@ -167,7 +169,7 @@ fn an_owner_never_loses_the_address_the_host_had_before() {
 
 fn usable(mirror: &Mirror, groups: &[Wanted]) -> Vec<Usable> {
     let (names, target) = target(mirror, groups);
-    let channels = seen(mirror, &names, &target, &groups[0]).channels;
+    let channels = seen(&mut Primaries::new(mirror, &target), &names, &groups[0]).channels;
     channels.into_iter().map(|SeenChannel { interface, .. }| interface).collect()
 }
 
@@ -201,16 +203,16 @@ fn ipv6_is_sent_from_the_link_local_address_once_it_is_known_to_be_free() {
 fn a_virtual_mac_is_made_at_the_start_up_only_while_held_and_carries_the_addresses() {
     let mac = |hold| wanted(hold, &Instance { virtual_mac: true, ..instance(&[VIRTUAL]) });
     let mut host = mirror(&[present(at(BASE, PRIMARY, 24), false)]);
-    host.arp_ignore.insert(BASE, 0);
+    host.arp = ArpSetting::ALL.map(|setting| ((BASE, setting), 0)).into();
     let none = BTreeSet::new();
     let first = steps(&host, &[mac(false)], &none);
     assert!(
-        matches!(&first[..], [Step::MakeMacvlan(..), Step::IgnoreArp { index: BASE, before: 0 }]),
+        matches!(&first[..], [Step::MakeMacvlan(..), Step::SetArp { .. }, Step::SetArp { .. }]),
         "{first:?}"
     );
 
     host.take(&macvlan_message(MACVLAN, Family::V4, false));
-    host.arp_ignore.insert(BASE, 1);
+    host.arp = ArpSetting::ALL.map(|setting| ((BASE, setting), setting.value())).into();
     let held: BTreeSet<Thing> = first.iter().filter_map(Step::thing).collect();
     assert_eq!(steps(&host, &[mac(false)], &held), []);
     let taken = steps(&host, &[mac(true)], &held);
@@ -223,10 +225,13 @@ fn a_virtual_mac_is_made_at_the_start_up_only_while_held_and_carries_the_address
     host.address(present(at(MACVLAN, VIRTUAL, 24), true));
     let all: BTreeSet<Thing> = held.iter().cloned().chain([Thing::Address(*address)]).collect();
     let released = steps(&host, &[mac(false)], &all);
-    assert_eq!(released, [Step::Lower(MACVLAN), Step::Remove(Thing::Address(*address))], "deaf first");
+    assert_eq!(released, [Step::Remove(Thing::Address(*address)), Step::Lower(MACVLAN)]);
     let name = Thing::Macvlan("vrrp4.51.2".into());
-    let left = Thing::ArpIgnore { index: BASE, before: 0 };
-    assert_eq!(removed(&steps(&host, &[], &all)), [name.clone(), Thing::Address(*address), left]);
+    let left = ArpSetting::ALL.map(|setting| Thing::Arp { index: BASE, setting, before: 0 });
+    assert_eq!(
+        removed(&steps(&host, &[], &all)),
+        [&[Thing::Address(*address), name.clone()], &left[..]].concat()
+    );
     assert_eq!(removed(&steps(&host, &[], &none)), [name], "left behind by a crash");
 }
 
@@ -307,7 +312,7 @@ fn carry_out(mirror: &mut Mirror, held: &mut BTreeSet<Thing>, steps: &[Step]) {
         match step {
             Step::Lower(_) => drop(mirror.take(&macvlan_message(MACVLAN, Family::V4, false))),
             Step::Raise(_) | Step::MakeMacvlan(..) => {
-                drop(mirror.take(&macvlan_message(MACVLAN, Family::V4, matches!(step, Step::Raise(_)))));
+                mirror.take(&macvlan_message(MACVLAN, Family::V4, matches!(step, Step::Raise(_))));
             }
             Step::Remove(thing) => {
                 held.remove(thing);
@@ -315,7 +320,9 @@ fn carry_out(mirror: &mut Mirror, held: &mut BTreeSet<Thing>, steps: &[Step]) {
                     Thing::Address(at) => drop(mirror.address_gone(*at)),
                     Thing::Route(route) => drop(mirror.routes.remove(route)),
                     Thing::Rule(rule) => drop(mirror.rules.remove(rule)),
-                    Thing::ArpIgnore { index, before } => drop(mirror.arp_ignore.insert(*index, *before)),
+                    Thing::Arp { index, setting, before } => {
+                        mirror.arp.insert((*index, *setting), *before);
+                    }
                     Thing::Macvlan(_) => {
                         let mut gone = rtnetlink::packet_route::link::LinkMessage::default();
                         gone.header.index = MACVLAN;
@@ -323,7 +330,9 @@ fn carry_out(mirror: &mut Mirror, held: &mut BTreeSet<Thing>, steps: &[Step]) {
                     }
                 }
             }
-            Step::IgnoreArp { index, .. } => drop(mirror.arp_ignore.insert(*index, 1)),
+            Step::SetArp { index, setting, .. } => {
+                mirror.arp.insert((*index, *setting), setting.value());
+            }
             Step::AddAddress(at, attributes) => {
                 let Message::NewAddress(message) = address::add(*at, attributes).message else {
                     unreachable!()
@@ -357,7 +366,7 @@ proptest! {
             present(at(BASE, &format!("192.0.2.{number}"), *length), *ours)
         });
         let mut host = mirror(&there.collect::<Vec<_>>());
-        host.arp_ignore.insert(BASE, 0);
+        host.arp = ArpSetting::ALL.map(|setting| ((BASE, setting), 0)).into();
         let mut groups = groups;
         if macvlan && let Some(member) = groups.first_mut().and_then(|group| group.members.first_mut()) {
             member.virtual_mac = true;
@@ -365,12 +374,13 @@ proptest! {
         let before = host.clone();
         let mut held = BTreeSet::new();
         for _ in 0..4 {
+            held.extend(adopted(&host, &target(&host, &groups).1, &held));
             let next = steps(&host, &groups, &held);
             carry_out(&mut host, &mut held, &next);
         }
         prop_assert_eq!(steps(&host, &groups, &held), []);
-        let (_, target) = target(&host, &groups);
-        for thing in wanted_things(&target) {
+        for thing in wanted_things(&target(&host, &groups).1) {
+            prop_assert!(held.contains(&thing), "the guard knows of {thing}");
             if let Thing::Address(at) = thing {
                 prop_assert!(host.present(at).is_some());
             }
@@ -380,7 +390,7 @@ proptest! {
             carry_out(&mut host, &mut held, &next);
         }
         prop_assert_eq!(&held, &BTreeSet::new(), "nothing is left to the guard");
-        prop_assert_eq!(host.arp_ignore[&BASE], 0);
+        prop_assert!(host.arp.values().all(|value| *value == 0));
         let was_there = |present: &&Present| before.present(present.at).is_some();
         prop_assert!(host.on(BASE).iter().all(was_there));
         prop_assert_eq!(host.on(MACVLAN).len(), 0);

@@ -2,6 +2,7 @@
 
 #![deny(clippy::disallowed_methods)]
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use super::mirror::{Mirror, Names};
@@ -9,7 +10,25 @@ use super::target::Target;
 use super::wanted::{Family, Place, Seen, SeenChannel, Usable, Wanted, virtual_mac};
 use crate::net::address::Present;
 
-pub(super) fn seen(mirror: &Mirror, names: &Names, target: &Target, wanted: &Wanted) -> Seen {
+/// The addresses to send from, each looked for once.
+pub(super) struct Primaries<'a> {
+    mirror: &'a Mirror,
+    target: &'a Target,
+    found: BTreeMap<(u32, Family), Option<IpAddr>>,
+}
+
+impl<'a> Primaries<'a> {
+    pub(super) fn new(mirror: &'a Mirror, target: &'a Target) -> Self {
+        Self { mirror, target, found: BTreeMap::new() }
+    }
+
+    fn of(&mut self, index: u32, family: Family) -> Option<IpAddr> {
+        *self.found.entry((index, family)).or_insert_with(|| primary(self.mirror, self.target, index, family))
+    }
+}
+
+pub(super) fn seen(primaries: &mut Primaries<'_>, names: &Names, wanted: &Wanted) -> Seen {
+    let mirror = primaries.mirror;
     let mut channels = Vec::new();
     for (number, member) in wanted.members.iter().enumerate() {
         let link = names.index(&member.interface).and_then(|index| mirror.by_index(index));
@@ -17,7 +36,8 @@ pub(super) fn seen(mirror: &Mirror, names: &Names, target: &Target, wanted: &Wan
             let interface = match link {
                 None => Usable::Missing,
                 Some(link) if !link.up => Usable::Down,
-                Some(link) => primary(mirror, target, link.index, family)
+                Some(link) => primaries
+                    .of(link.index, family)
                     .map_or(Usable::NoAddress, |primary| Usable::Up { primary }),
             };
             let place = link.map(|link| Place {

@@ -19,8 +19,8 @@ pub(super) type Group = u64;
 pub(super) struct Target {
     /// By name.
     pub(super) macvlans: BTreeMap<String, Macvlan>,
-    /// Interfaces that must not answer ARP for addresses of others.
-    pub(super) arp_ignore: BTreeSet<u32>,
+    /// Interfaces that must not speak ARP for addresses of others.
+    pub(super) quiet: BTreeSet<u32>,
     pub(super) addresses: BTreeMap<Address, Virtual>,
     pub(super) routes: BTreeSet<Route>,
     pub(super) rules: BTreeSet<Rule>,
@@ -95,7 +95,7 @@ impl Target {
                 let name = macvlan_name(family, member.vrid, base);
                 self.macvlans.entry(name).or_insert(macvlan).up |= wanted.hold;
                 if family == Family::V4 {
-                    self.arp_ignore.insert(base);
+                    self.quiet.insert(base);
                 }
             }
         }

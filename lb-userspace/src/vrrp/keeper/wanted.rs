@@ -9,30 +9,31 @@ use crate::config::model::{Instance, Priority, Route, Rule, VirtualAddress, Vrid
 
 /// Of the instances that have one state.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(in crate::vrrp) struct Wanted {
-    pub(in crate::vrrp) hold: bool,
+pub struct Wanted {
+    pub hold: bool,
     /// Of priority 255: an address that was there without us is the host's own and stays.
-    pub(in crate::vrrp) owner: bool,
+    pub owner: bool,
     /// Bursts of announcements asked for so far.
-    pub(in crate::vrrp) bursts: u64,
-    pub(in crate::vrrp) members: Vec<Member>,
+    pub bursts: u64,
+    pub members: Vec<Member>,
 }
 
 /// One instance of them.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::vrrp) struct Member {
-    pub(in crate::vrrp) interface: String,
-    pub(in crate::vrrp) vrid: Vrid,
+pub struct Member {
+    pub interface: String,
+    pub vrid: Vrid,
     /// Whether the addresses are at the virtual router's MAC address.
-    pub(in crate::vrrp) virtual_mac: bool,
-    pub(in crate::vrrp) addresses: Vec<VirtualAddress>,
-    pub(in crate::vrrp) routes: Vec<Route>,
-    pub(in crate::vrrp) rules: Vec<Rule>,
+    pub virtual_mac: bool,
+    pub addresses: Vec<VirtualAddress>,
+    pub routes: Vec<Route>,
+    pub rules: Vec<Rule>,
 }
 
 impl Wanted {
     /// Nothing held yet.
-    pub(in crate::vrrp) fn of<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
+    #[must_use]
+    pub fn of<'a>(instances: impl IntoIterator<Item = &'a Instance>) -> Self {
         let mut wanted = Self::default();
         for instance in instances {
             wanted.owner |= instance.priority == Priority::OWNER;
@@ -42,7 +43,7 @@ impl Wanted {
     }
 
     /// Takes over what the configuration says and keeps what the protocol says; whether that changes anything.
-    pub(in crate::vrrp) fn reconfigure(&mut self, configured: Self) -> bool {
+    pub fn reconfigure(&mut self, configured: Self) -> bool {
         let new = Self { hold: self.hold, bursts: self.bursts, ..configured };
         std::mem::replace(self, new) != *self
     }
@@ -78,23 +79,23 @@ impl Member {
 
 /// What the interfaces of a group are: for each of its members in order, and each family that it has addresses of.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::vrrp) struct Seen {
-    pub(in crate::vrrp) channels: Vec<SeenChannel>,
+pub struct Seen {
+    pub channels: Vec<SeenChannel>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::vrrp) struct SeenChannel {
+pub struct SeenChannel {
     /// Its place in [`Wanted::members`].
-    pub(in crate::vrrp) member: usize,
-    pub(in crate::vrrp) family: Family,
-    pub(in crate::vrrp) interface: Usable,
+    pub member: usize,
+    pub family: Family,
+    pub interface: Usable,
     /// `None` when there is no such interface.
-    pub(in crate::vrrp) place: Option<Place>,
+    pub place: Option<Place>,
 }
 
 /// Whether an interface can be used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(in crate::vrrp) enum Usable {
+pub enum Usable {
     Missing,
     Down,
     /// No address of the family to send from: for IPv6, no link-local one.
@@ -106,17 +107,18 @@ pub(in crate::vrrp) enum Usable {
 
 /// Where to send and listen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::vrrp) struct Place {
-    pub(in crate::vrrp) index: u32,
+pub struct Place {
+    pub index: u32,
     /// All zeros unless the interface is Ethernet-like.
-    pub(in crate::vrrp) mac: [u8; 6],
+    pub mac: [u8; 6],
     /// Bytes of the largest IP packet.
-    pub(in crate::vrrp) mtu: u32,
-    pub(in crate::vrrp) virtual_mac: Option<[u8; 6]>,
+    pub mtu: u32,
+    pub virtual_mac: Option<[u8; 6]>,
 }
 
 /// RFC 9568 section 7.3.
-pub(in crate::vrrp) fn virtual_mac(family: Family, vrid: Vrid) -> [u8; 6] {
+#[must_use]
+pub fn virtual_mac(family: Family, vrid: Vrid) -> [u8; 6] {
     match family {
         Family::V4 => [0, 0, 0x5e, 0, 1, vrid.as_u8()],
         Family::V6 => [0, 0, 0x5e, 0, 2, vrid.as_u8()],

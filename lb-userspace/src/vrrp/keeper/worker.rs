@@ -9,15 +9,16 @@ use tokio::time::{Instant, sleep_until};
 
 use super::announcer::Announcer;
 use super::apply::Applier;
+use super::changes::{Changes, log_problem};
 use super::kernel::{Kernel, Learned};
 use super::mirror::{Mirror, Names};
-use super::plan::{Step, plan};
-use super::seen::seen;
+use super::plan::{Step, adopted, plan};
+use super::seen::{Primaries, seen};
 use super::target::{Group, Target};
 use super::{Guard, Registered, Seen, Wanted};
 use crate::net::netlink::BATCH;
 use crate::net::sysctl;
-use crate::vrrp::log::log;
+use crate::vrrp::thing::{ArpSetting, Thing};
 
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// Notifications may be lost, and some changes have none.
@@ -29,8 +30,6 @@ const ANNOUNCE_GAP: Duration = Duration::from_millis(1);
 const PLANS: u32 = 16;
 /// At the end of the daemon; the guard goes on.
 const RELEASE_ATTEMPTS: u32 = 3;
-/// Named in one line of the log.
-const NAMED: usize = 4;
 
 #[derive(Debug)]
 struct Entry {
@@ -62,6 +61,8 @@ pub(super) struct Worker {
     read_due: Instant,
     routes_due: bool,
     failing: bool,
+    /// There is more to do than one round may.
+    unfinished: bool,
 }
 
 impl Worker {
@@ -82,6 +83,7 @@ impl Worker {
             read_due: Instant::now(),
             routes_due: false,
             failing: false,
+            unfinished: false,
         }
     }
 
@@ -106,7 +108,12 @@ impl Worker {
     /// Waits for a reason for another round, announcing meanwhile.
     async fn next_cause(&mut self) {
         let began = Instant::now();
-        let mut due = if self.failing { began + RETRY_EVERY } else { self.read_due };
+        let pause = match (self.unfinished, self.failing) {
+            (true, _) => MIN_GAP,
+            (false, true) => RETRY_EVERY,
+            (false, false) => READ_EVERY,
+        };
+        let mut due = self.read_due.max(began).min(began + pause);
         let mut announce = began;
         loop {
             let announcing = !self.announcer.is_empty();
@@ -155,14 +162,14 @@ impl Worker {
         while let Ok(registered) = self.registered.try_recv() {
             self.register(registered);
         }
-        let gone: Vec<Group> = self
-            .entries
-            .iter_mut()
-            .filter_map(|(group, entry)| {
-                entry.wanted = entry.receiver.borrow_and_update().clone();
-                entry.receiver.has_changed().is_err().then_some(*group)
-            })
-            .collect();
+        let mut gone = Vec::new();
+        for (group, entry) in &mut self.entries {
+            match entry.receiver.has_changed() {
+                Ok(true) => entry.wanted = entry.receiver.borrow_and_update().clone(),
+                Ok(false) => {}
+                Err(_) => gone.push(*group),
+            }
+        }
         for group in gone {
             if let Some(entry) = self.entries.remove(&group) {
                 self.leaving.push(entry.released);
@@ -188,20 +195,25 @@ impl Worker {
             }
             Err(error) => {
                 self.kernel = None;
-                self.read_due = Instant::now();
+                self.unfinished = false;
+                self.read_due = Instant::now() + RETRY_EVERY;
                 if !std::mem::replace(&mut self.failing, true) {
                     log_problem(format!("{error:#}; trying again every second"));
                 }
             }
         }
-        !self.failing
+        !self.failing && !self.unfinished
     }
 
     fn read_if_due(&mut self) -> anyhow::Result<()> {
         use anyhow::Context as _;
         let kernel = match &mut self.kernel {
             Some(kernel) => kernel,
-            None => self.kernel.insert(Kernel::connect().context("cannot open a netlink socket")?),
+            None => {
+                // What happened without a connection is not known.
+                self.read_due = Instant::now();
+                self.kernel.insert(Kernel::connect().context("cannot open a netlink socket")?)
+            }
         };
         let members = || self.entries.values().flat_map(|entry| &entry.wanted.members);
         if members().any(|member| !member.routes.is_empty() || !member.rules.is_empty()) {
@@ -228,16 +240,18 @@ impl Worker {
     }
 
     /// The first step that failed, with why.
-    fn plan_and_apply(&mut self) -> anyhow::Result<Option<(Step, String)>> {
+    fn plan_and_apply(&mut self) -> anyhow::Result<Option<(String, String)>> {
         let mut first = None;
         let mut failed = BTreeSet::new();
         let mut changes = Changes::default();
+        self.unfinished = true;
         for _ in 0..PLANS {
             let began = Instant::now();
             let mut steps = self.plan()?;
             self.answer_bursts();
             steps.retain(|step| !failed.contains(step));
             if steps.is_empty() {
+                self.unfinished = false;
                 break;
             }
             let took = began.elapsed();
@@ -248,13 +262,13 @@ impl Worker {
                     match (step, answer) {
                         (_, Err(error)) => {
                             failed.insert(step.clone());
-                            first.get_or_insert_with(|| (step.clone(), error.to_string()));
+                            first.get_or_insert_with(|| (self.describe(step), error.to_string()));
                         }
                         (Step::AddAddress(address, _), Ok(())) => {
                             self.announcer.add(*address);
-                            changes.count(step);
+                            changes.count(|| self.describe(step));
                         }
-                        (_, Ok(())) => changes.count(step),
+                        (_, Ok(())) => changes.count(|| self.describe(step)),
                     }
                 }
                 let sent = self.announcer.send_urgent(&self.target);
@@ -271,8 +285,11 @@ impl Worker {
         }
         changes.log();
         let releasing = failed.iter().any(|step| matches!(step, Step::Remove(_) | Step::Lower(_)));
-        if !releasing {
-            self.leaving.drain(..).for_each(|released| drop(released.send(())));
+        if !releasing && !self.unfinished {
+            for released in self.leaving.drain(..) {
+                // Nobody may wait for it.
+                let _ = released.send(());
+            }
         }
         Ok(first)
     }
@@ -288,21 +305,25 @@ impl Worker {
         }
         let groups = self.entries.iter().map(|(group, entry)| (*group, &entry.wanted));
         self.target = Target::new(&self.mirror, &self.names, groups);
-        self.mirror.arp_ignore = self.read_arp_ignore();
+        self.mirror.arp = self.read_arp();
         // Before the addresses change, so that the drivers learn early and never see their own.
+        let mut primaries = Primaries::new(&self.mirror, &self.target);
         for entry in self.entries.values() {
-            let seen = seen(&self.mirror, &self.names, &self.target, &entry.wanted);
+            let seen = seen(&mut primaries, &self.names, &entry.wanted);
             entry.seen.send_if_modified(|last| last.replace(seen.clone()).as_ref() != Some(&seen));
         }
+        self.applier.adopt(adopted(&self.mirror, &self.target, self.applier.held()));
         Ok(plan(&self.mirror, &self.target, self.applier.held()))
     }
 
-    fn read_arp_ignore(&self) -> BTreeMap<u32, i32> {
-        let read = |index: &u32| {
-            let link = self.mirror.by_index(*index)?;
-            Some((*index, sysctl::read("ipv4", &link.name, "arp_ignore").ok()?))
+    fn read_arp(&self) -> BTreeMap<(u32, ArpSetting), i32> {
+        let both =
+            self.target.quiet.iter().flat_map(|index| ArpSetting::ALL.map(|setting| (*index, setting)));
+        let read = |(index, setting): (u32, ArpSetting)| {
+            let link = self.mirror.by_index(index)?;
+            Some(((index, setting), sysctl::read("ipv4", &link.name, setting.key()).ok()?))
         };
-        self.target.arp_ignore.iter().filter_map(read).collect()
+        both.filter_map(read).collect()
     }
 
     /// Queues the announcements that were asked for, of what is there; the rest is announced when it is added.
@@ -322,6 +343,19 @@ impl Worker {
         }
     }
 
+    /// For people: by name, not by number.
+    fn describe(&self, step: &Step) -> String {
+        let (Step::AddAddress(at, _) | Step::Remove(Thing::Address(at))) = step else {
+            return step.to_string();
+        };
+        let interface = self.mirror.by_index(at.index).map_or("a lost interface", |link| &link.name);
+        let group = self.target.addresses.get(at).and_then(|held| self.entries.get(&held.group));
+        match group {
+            Some(entry) => format!("{step} on {interface} ({})", entry.name),
+            None => format!("{step} on {interface}"),
+        }
+    }
+
     fn log_announcing(&self, sent: Result<(), String>) {
         if let Err(problem) = sent {
             log_problem(problem);
@@ -334,41 +368,5 @@ async fn readable(kernel: Option<&Kernel>) {
     match kernel {
         Some(kernel) => kernel.readable().await,
         None => std::future::pending().await,
-    }
-}
-
-fn log_problem(problem: String) {
-    log(move || tracing::warn!("virtual addresses: {problem}"));
-}
-
-/// What was done in a round, for the log.
-#[derive(Debug, Default)]
-struct Changes {
-    named: Vec<String>,
-    more: usize,
-}
-
-impl Changes {
-    fn count(&mut self, step: &Step) {
-        if self.named.len() < NAMED {
-            self.named.push(step.to_string());
-        } else {
-            self.more += 1;
-        }
-    }
-
-    fn log(self) {
-        if self.named.is_empty() {
-            return;
-        }
-        let Self { named, more } = self;
-        log(move || {
-            let named = named.join(", ");
-            if more == 0 {
-                tracing::info!("virtual addresses: {named}");
-            } else {
-                tracing::info!("virtual addresses: {named} and {more} more changes");
-            }
-        });
     }
 }

@@ -40,6 +40,14 @@ impl Addresses {
         }
     }
 
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        match self {
+            Self::V4(all) => all.is_empty(),
+            Self::V6(all) => all.is_empty(),
+        }
+    }
+
     /// How many fit the field, and their bytes.
     fn count_and_octets(&self) -> (u8, Vec<u8>) {
         const MOST: usize = u8::MAX as usize;

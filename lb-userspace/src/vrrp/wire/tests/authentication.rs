@@ -86,7 +86,7 @@ fn clocks_that_are_set_are_followed() {
 #[test]
 fn keys_rotate_without_a_message_lost() {
     let (old, new) = (key(1, 1), key(2, 2));
-    let only_old = keys(&[old.clone()], true);
+    let only_old = keys(std::slice::from_ref(&old), true);
     let both = keys(&[old.clone(), new.clone()], true);
     let new_first = keys(&[new.clone(), old], true);
     let only_new = keys(&[new], true);
