@@ -77,6 +77,12 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// What reloads do to the advertisements of 250 instances at 100 ms
+    Reload {
+        /// As JSON, for programs to read
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -90,6 +96,7 @@ fn main() -> ExitCode {
         Task::Demo { once } => demo::run(once),
         Task::Bench { what: Bench::Packets { json, runs } } => bench::packets::time(json, runs),
         Task::Bench { what: Bench::Flood { json } } => bench::flood::time(json),
+        Task::Bench { what: Bench::Reload { json } } => bench::reload::time(json),
     });
     interrupt::settle();
     match done {

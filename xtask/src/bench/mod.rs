@@ -2,3 +2,4 @@
 
 pub mod flood;
 pub mod packets;
+pub mod reload;

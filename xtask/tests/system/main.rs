@@ -23,6 +23,7 @@ mod vrrp_bed;
 mod vrrp_groups;
 mod vrrp_hooks;
 mod vrrp_mac;
+mod vrrp_reload;
 mod vrrp_repair;
 mod vrrp_tracking;
 mod ways;

@@ -1,6 +1,6 @@
 //! Addresses and interfaces that somebody else changes, and what a crash leaves behind.
 
-use std::fs;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -89,8 +89,10 @@ fn an_interface_that_is_removed_and_made_again_is_followed() -> Result<()> {
         let (mut node, segment, _bed) = alone(&format!("{CONFIGURATION}    virtual_mac: {virtual_mac}\n"))?;
         let host = node.host().clone();
         host.run(["ip", "link", "del", "eth0"])?;
-        let status = node.wait_until_instances(InstanceState::Fault)?;
-        ensure!(status.instances[0].reason.contains("no interface eth0"), "{:?}", status.instances[0]);
+        node.wait_until_instances(InstanceState::Fault)?;
+        node.wait_until("the reason said", |status| {
+            status.instances[0].reason.contains("no interface eth0")
+        })?;
         segment.attach(&host, "eth0", &[OWN])?;
         node.wait_until_instances(InstanceState::Master)?;
         all_there(&host)?;
@@ -98,17 +100,10 @@ fn an_interface_that_is_removed_and_made_again_is_followed() -> Result<()> {
     Ok(())
 }
 
-/// Processes of the daemon's kind on a host: itself, and its guard.
+/// What runs on a host.
 fn processes(host: &Host) -> Result<Vec<i32>> {
-    let pids = host.run(["ip", "netns", "pids", host.namespace()])?;
-    let mut found = Vec::new();
-    for pid in pids.split_whitespace() {
-        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-        if name.starts_with("evenkeel") {
-            found.push(pid.parse()?);
-        }
-    }
-    Ok(found)
+    let pids = xtask::shell::capture(Command::new("ip").args(["netns", "pids", host.namespace()]))?;
+    Ok(pids.split_whitespace().map(str::parse).collect::<Result<_, _>>()?)
 }
 
 #[test]
