@@ -46,7 +46,7 @@ fn failover_by_command_and_its_undoing_lose_nothing() -> Result<()> {
     ensure!(said.status.code() == Some(0), "{:?}: {}", said.status, text(&said.stderr));
     pair.wait_until_master(0)?;
     thread::sleep(A_WHILE);
-    clients.finish()
+    clients.finish(2)
 }
 
 #[test]
@@ -84,7 +84,7 @@ fn failover_without_another_node_leaves_this_one_master() -> Result<()> {
     ensure!(said.status.code() == Some(1), "{:?}", said.status);
     ensure!(text(&said.stderr).contains("no other node took outside over"), "{}", text(&said.stderr));
     ensure!(instance(&pair.nodes[0], "outside")?.state == InstanceState::Master, "it is no longer master");
-    clients.finish()
+    clients.finish(0)
 }
 
 #[test]
@@ -100,5 +100,5 @@ fn a_clean_stop_and_the_preemption_after_the_start_lose_nothing() -> Result<()> 
     pair.nodes[0].start_daemon()?;
     pair.wait_until_master(0)?;
     thread::sleep(A_WHILE);
-    clients.finish()
+    clients.finish(2)
 }

@@ -37,15 +37,12 @@ fn a_pair_with_virtual_mac_serves_and_moves_without_a_change_to_a_neighbour_tabl
     assert_served(&pair)?;
     ensure!(forwarded(&pair, 0)? > 0, "the kernel forwards, not XDP");
     ensure!(forwarded(&pair, 1)? == 0, "the backup forwards");
-    let changes = Capture::start(&pair.web[0], "eth0", "arp")?;
-
     let before = forwarded(&pair, 1)?;
     pair.nodes[0].kill_daemon()?;
     pair.nodes[1].wait_until_instances(InstanceState::Master)?;
     pair.assert_no_virtual_address_on(0)?;
     assert_served(&pair)?;
     ensure!(forwarded(&pair, 1)? > before, "the kernel forwards, not XDP");
-    drop(changes);
 
     pair.nodes[0].start_daemon()?;
     pair.wait_until_master(0)?;
@@ -70,7 +67,7 @@ fn a_planned_failover_with_virtual_mac_loses_nothing() -> Result<()> {
     pair.nodes[0].evenkeel(&["failover", "--undo", "outside"])?;
     pair.wait_until_master(0)?;
     thread::sleep(A_WHILE);
-    clients.finish()
+    clients.finish(2)
 }
 
 #[test]
