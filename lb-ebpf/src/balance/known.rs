@@ -7,9 +7,9 @@ use lb_common::hash::flow_hash;
 use lb_common::reason::Reason;
 use lb_common::service::{Method, STATELESS};
 
-use super::{elsewhere, for_this_host};
 use super::state::touch;
 use super::way_back::{follow_return_hop, return_hop};
+use super::{elsewhere, for_this_host};
 use crate::forward::{self, Ends, Way};
 use crate::maps::{backends, counters, flows, seen, services, tables};
 use crate::miss::entry_of;

@@ -8,11 +8,11 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::Serialize;
 
+use crate::setup;
+use crate::shell::tell;
 use crate::status::{InstanceState, Status};
 use crate::testbed::capture::{Capture, Frame};
 use crate::testbed::{Node, TestBed};
-use crate::shell::tell;
-use crate::setup;
 
 /// Instances that stay; one more comes or goes with each reload.
 const STAY: u8 = 249;

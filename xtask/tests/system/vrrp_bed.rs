@@ -140,7 +140,10 @@ pub(crate) fn group(index: usize, more: &[&str]) -> String {
 /// `outside` and `inside`, as node 0 or 1 has them, each with these keys too.
 pub(crate) fn instances(index: usize, more: &[&str]) -> String {
     let mut text = "vrrp:\n".to_owned();
-    let places = [("outside", "eth0", 51, format!("{NAT}/24, {DIRECT}/24")), ("inside", "eth1", 52, format!("{INSIDE}/24"))];
+    let places = [
+        ("outside", "eth0", 51, format!("{NAT}/24, {DIRECT}/24")),
+        ("inside", "eth1", 52, format!("{INSIDE}/24")),
+    ];
     for (name, interface, vrid, addresses) in places {
         let priority = 150 - 50 * index;
         let _ = write!(
@@ -179,8 +182,12 @@ impl Clients {
         let [nat, direct] = self.loads;
         assert_nothing_failed(&direct.stop()?).context("by direct")?;
         let nat = nat.stop()?;
-        let waited: u64 =
-            nat.errors.iter().filter(|(error, _)| error.starts_with("receive: ")).map(|(_, count)| count).sum();
+        let waited: u64 = nat
+            .errors
+            .iter()
+            .filter(|(error, _)| error.starts_with("receive: "))
+            .map(|(_, count)| count)
+            .sum();
         ensure!(nat.failed == waited && waited <= moves * CLIENTS, "by nat: {:?}", nat.errors);
         ensure!(nat.answers.values().sum::<u64>() > 0, "by nat: no answer");
         let (sent, lost) = lost?;

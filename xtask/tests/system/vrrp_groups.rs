@@ -38,8 +38,11 @@ fn when_one_link_of_the_master_dies_both_addresses_move_and_connections_by_nat_g
         segment.set_cable(&host, interface, true)?;
         pair.wait_until_master(0)?;
         pair.nodes[0].wait_until_backends_are_up()?;
-        for (connection, server) in &mut connections {
-            ensure!(connection.ask()? == *server, "it is with another server now");
+        // While its way to the backends was dead, its checks had them down: `down: reset` ends what it knew of.
+        if interface == "eth0" {
+            for (connection, server) in &mut connections {
+                ensure!(connection.ask()? == *server, "it is with another server now");
+            }
         }
     }
     Ok(())

@@ -66,7 +66,8 @@ fn a_script_and_the_fifo_are_told_of_all_transitions_in_order_while_another_scri
         ensure!(of_it.len() == transitions / 2, "{lines}");
         ensure!(of_it[0].starts_with(&format!("nobody extra {name} backup 150 init backup ")), "{of_it:?}");
         for (number, line) in of_it.iter().enumerate().skip(1) {
-            let wanted = if number % 2 == 1 { "master 150 backup master " } else { "backup 150 master backup " };
+            let wanted =
+                if number % 2 == 1 { "master 150 backup master " } else { "backup 150 master backup " };
             ensure!(line.starts_with(&format!("nobody extra {name} {wanted}")), "{number}: {of_it:#?}");
         }
         ensure!(of_it[2].contains("evenkeel failover"), "no reason: {of_it:?}");

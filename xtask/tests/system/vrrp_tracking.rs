@@ -196,7 +196,9 @@ fn a_weight_that_leaves_this_node_the_better_one_moves_nothing() -> Result<()> {
     let mut pair = tracked(|host| Ok(format!("{{ file: {}, weight: -20 }}", path(host).display())))?;
     put(&path(pair.nodes[0].host()), "1\n")?;
     let lowered = |node: &mut Node| {
-        node.wait_until("priority 130", |status| status.instances.iter().all(|instance| instance.priority == 130))
+        node.wait_until("priority 130", |status| {
+            status.instances.iter().all(|instance| instance.priority == 130)
+        })
     };
     lowered(&mut pair.nodes[0])?;
     pair.wait_until_master(0)

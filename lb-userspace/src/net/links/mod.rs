@@ -102,7 +102,11 @@ impl Links {
     /// and of every VLAN or macvlan interface on top of it. A macvlan interface that is down counts if `coming` has the
     /// interface that it is on and its address: it will be up before this is asked again, and then the kernel would answer for services.
     #[must_use]
-    pub fn stations(&self, interfaces: &BTreeSet<u32>, coming: &BTreeSet<(String, [u8; 6])>) -> BTreeSet<Station> {
+    pub fn stations(
+        &self,
+        interfaces: &BTreeSet<u32>,
+        coming: &BTreeSet<(String, [u8; 6])>,
+    ) -> BTreeSet<Station> {
         let mut stations = BTreeSet::new();
         for link in self.0.values() {
             let Some(address) = link.mac else { continue };
