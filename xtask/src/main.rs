@@ -95,6 +95,12 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// What reloads do to the advertisements of 250 instances at 100 ms
+    Reload {
+        /// As JSON, for programs to read
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 fn main() -> ExitCode {
@@ -110,6 +116,7 @@ fn main() -> ExitCode {
         Task::Bench { what: Bench::Failover { json, runs } } => bench::failover::time(json, runs),
         Task::Bench { what: Bench::Busy { json, seconds } } => bench::busy::time(json, seconds),
         Task::Bench { what: Bench::Flood { json } } => bench::flood::time(json),
+        Task::Bench { what: Bench::Reload { json } } => bench::reload::time(json),
     });
     interrupt::settle();
     match done {

@@ -4,3 +4,4 @@ pub mod busy;
 pub mod failover;
 pub mod flood;
 pub mod packets;
+pub mod reload;
