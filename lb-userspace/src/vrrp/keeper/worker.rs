@@ -13,6 +13,7 @@ use super::changes::{Changes, log_problem};
 use super::kernel::{Kernel, Learned};
 use super::mirror::{Mirror, Names};
 use super::plan::{Step, adopted, plan};
+use super::refuser::{Refuser, Refusing};
 use super::seen::{Primaries, seen};
 use super::target::{Group, Target};
 use super::{Guard, Registered, Seen, Wanted};
@@ -57,6 +58,7 @@ pub(super) struct Worker {
     names: Names,
     target: Target,
     applier: Applier,
+    refuser: Refuser,
     announcer: Announcer,
     read_due: Instant,
     routes_due: bool,
@@ -66,7 +68,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(guard: Guard, registered: mpsc::UnboundedReceiver<Registered>) -> Self {
+    pub(super) fn new(
+        guard: Guard,
+        refuser: Refuser,
+        registered: mpsc::UnboundedReceiver<Registered>,
+    ) -> Self {
         Self {
             registered,
             closed: false,
@@ -79,6 +85,7 @@ impl Worker {
             names: Names::default(),
             target: Target::default(),
             applier: Applier::new(guard),
+            refuser,
             announcer: Announcer::default(),
             read_due: Instant::now(),
             routes_due: false,
@@ -313,6 +320,9 @@ impl Worker {
             entry.seen.send_if_modified(|last| last.replace(seen.clone()).as_ref() != Some(&seen));
         }
         self.applier.adopt(adopted(&self.mirror, &self.target, self.applier.held()));
+        let refusing =
+            Refusing::new(&self.mirror, &self.names, self.entries.values().map(|entry| &entry.wanted));
+        self.refuser.follow(refusing, self.applier.held(), &self.target);
         Ok(plan(&self.mirror, &self.target, self.applier.held()))
     }
 
