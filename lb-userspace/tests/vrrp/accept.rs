@@ -10,7 +10,7 @@ use evenkeel::dataplane::refuse::{PROGRAM, Refuse, Way, take_off};
 use evenkeel::status::InstanceState::Master;
 use nix::net::if_::if_nametoindex;
 
-use crate::lab::{Host, Lab, VIRTUAL, eventually, instance, runtime};
+use crate::lab::{Host, Lab, VIRTUAL, eventually, instance, runtime, start_keeper};
 use crate::next_hop;
 
 const V6: &str = "2001:db8::10";
@@ -156,4 +156,43 @@ fn a_filter_of_older_kernels_refuses_too_and_one_left_behind_is_taken_off() {
     let refuse = host.run(attach);
     host.run(|| drop(refuse));
     assert!(answers_ping(client, address));
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn an_instance_whose_program_cannot_be_loaded_becomes_master_and_says_so() {
+    let lab = Lab::new(2);
+    let [host, client] = &lab.hosts[..] else { unreachable!() };
+    let keeper = host.run(|| {
+        drop_bpf_capabilities();
+        start_keeper()
+    });
+    let mut node = host.start_with(Instance { accept: false, ..instance(100) }, &keeper);
+    node.wait_for(Master);
+    lab.wait_for_holder(0);
+    assert!(answers_ping(client, IpAddr::V4(VIRTUAL)));
+    let status = node.status();
+    let note = status.note.unwrap();
+    assert!(note.contains("`accept: false`") && note.contains("CAP_BPF"), "{note}");
+    assert_eq!(status.refused_packets, None);
+}
+
+/// Of this thread and those that it starts.
+fn drop_bpf_capabilities() {
+    const VERSION_3: u32 = 0x2008_0522;
+    const SYS_ADMIN: u32 = 21;
+    const BPF: u32 = 39;
+    let header = [VERSION_3, 0];
+    // Effective, permitted and inheritable: of capabilities 0 to 31, then of 32 to 63.
+    let mut sets = [[0_u32; 3]; 2];
+    // SAFETY: capget(2) writes, and capset(2) reads, as much as version 3 of the header says.
+    unsafe {
+        assert_eq!(libc::syscall(libc::SYS_capget, header.as_ptr(), sets.as_mut_ptr()), 0);
+        for capability in [SYS_ADMIN, BPF] {
+            for set in &mut sets[capability as usize / 32] {
+                *set &= !(1 << (capability % 32));
+            }
+        }
+        assert_eq!(libc::syscall(libc::SYS_capset, header.as_ptr(), sets.as_ptr()), 0);
+    }
 }

@@ -22,6 +22,7 @@ mod plan;
 mod plan_tests;
 mod refusals;
 mod refuser;
+mod refusing;
 mod seen;
 mod target;
 mod wanted;

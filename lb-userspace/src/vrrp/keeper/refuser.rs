@@ -4,59 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use super::mirror::{Mirror, Names};
-use super::refusals::{Identity, Refusals, identity};
+use super::refusals::Refusals;
+use super::refusing::Refusing;
 use super::target::Target;
-use super::wanted::{Wanted, macvlan_name};
 use crate::dataplane::refuse::{self, Refuse, RefuseError, Way};
 use crate::vrrp::log::log;
 use crate::vrrp::thing::Thing;
 
 const RETRY_EVERY: Duration = Duration::from_secs(30);
-
-/// What is not accepted, and where.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Refusing {
-    instances: BTreeSet<Identity>,
-    /// Names by number: of all groups, for the host takes a packet to any of its addresses by any interface.
-    interfaces: BTreeMap<u32, String>,
-    /// Those that are held.
-    addresses: BTreeMap<IpAddr, Identity>,
-    /// Interfaces on which an earlier process may have left something.
-    bases: BTreeMap<u32, String>,
-}
-
-impl Refusing {
-    pub(super) fn new<'a>(
-        mirror: &Mirror,
-        names: &Names,
-        groups: impl Iterator<Item = &'a Wanted> + Clone,
-    ) -> Self {
-        let mut refusing = Self::default();
-        let interface = |index: u32| Some((index, mirror.by_index(index)?.name.clone()));
-        let bases = groups.clone().flat_map(Wanted::interfaces).filter_map(|name| names.index(name));
-        refusing.bases = bases.filter_map(interface).collect();
-        for wanted in groups {
-            for member in wanted.members.iter().filter(|member| !member.accept) {
-                let identity = identity(&member.interface, member.vrid);
-                if wanted.hold {
-                    let addresses = member.addresses.iter().map(|address| address.prefix.address);
-                    refusing.addresses.extend(addresses.map(|address| (address, identity.clone())));
-                }
-                refusing.instances.insert(identity);
-                if let (true, Some(base)) = (member.virtual_mac, names.index(&member.interface)) {
-                    let names = member.families().map(|family| macvlan_name(family, member.vrid, base));
-                    let links = names.filter_map(|name| mirror.by_name(&name));
-                    refusing.interfaces.extend(links.map(|link| (link.index, link.name.clone())));
-                }
-            }
-        }
-        if !refusing.instances.is_empty() {
-            refusing.interfaces.extend(refusing.bases.clone());
-        }
-        refusing
-    }
-}
 
 #[derive(Debug)]
 pub(super) struct Refuser {
@@ -71,6 +26,7 @@ pub(super) struct Refuser {
     problem: Option<String>,
     /// Interfaces where nothing of an earlier process is.
     clean: BTreeSet<u32>,
+    unfinished: bool,
 }
 
 impl Refuser {
@@ -84,7 +40,13 @@ impl Refuser {
             retry_at: None,
             problem: None,
             clean: BTreeSet::new(),
+            unfinished: false,
         }
+    }
+
+    /// There are more interfaces to attach to than one call may keep others waiting for.
+    pub(super) fn is_unfinished(&self) -> bool {
+        self.unfinished
     }
 
     /// To be called before addresses are added, so that they never answer, and again after some were removed. An address
@@ -93,13 +55,14 @@ impl Refuser {
         let leaving = if self.listed.is_empty() { BTreeSet::new() } else { leaving(held, target) };
         let same = self.last == refusing
             && self.listed.keys().all(|at| refusing.addresses.contains_key(at) || leaving.contains(at));
-        if same && self.retry_at.is_none_or(|at| Instant::now() < at) {
+        if same && !self.unfinished && self.retry_at.is_none_or(|at| Instant::now() < at) {
             return;
         }
         self.clean_up(&refusing);
         if refusing.instances.is_empty() && !self.listed.keys().any(|at| leaving.contains(at)) {
             self.program = None;
             self.listed.clear();
+            self.unfinished = false;
             self.refusals.unloaded();
             self.report(None);
         } else {
@@ -161,12 +124,31 @@ impl Refuser {
         let gone: Vec<u32> =
             program.interfaces().filter(|index| !refusing.interfaces.contains_key(index)).collect();
         gone.into_iter().for_each(|index| program.detach(index));
-        let attached: BTreeSet<u32> = program.interfaces().collect();
-        for (index, name) in refusing.interfaces.iter().filter(|(index, _)| !attached.contains(index)) {
-            result = result.and(program.attach(*index, name));
-        }
-        result
+        let (attached, unfinished) = attach(program, refusing);
+        self.unfinished = unfinished;
+        result.and(attached)
     }
+}
+
+/// Attaches to all interfaces that packets come in by from outside, and to one virtual MAC address's, which only its
+/// neighbours on the same interface reach otherwise: it waits for an RCU grace period each time (`tcx_entry_sync` in
+/// include/net/tcx.h). The first error, and whether there are more.
+fn attach(program: &mut Refuse, refusing: &Refusing) -> (Result<(), RefuseError>, bool) {
+    let attached: BTreeSet<u32> = program.interfaces().collect();
+    let missing = refusing.interfaces.iter().filter(|(index, _)| !attached.contains(index));
+    let (bases, mut macvlans): (Vec<_>, Vec<_>) =
+        missing.partition(|(index, _)| refusing.bases.contains_key(index));
+    let mut result = Ok(());
+    for (index, name) in bases {
+        result = result.and(program.attach(*index, name));
+    }
+    while let Some((index, name)) = macvlans.pop() {
+        match program.attach(*index, name) {
+            Ok(()) => break,
+            Err(error) => result = result.and(Err(error)),
+        }
+    }
+    (result, !macvlans.is_empty())
 }
 
 /// Addresses that are there and are to be removed.

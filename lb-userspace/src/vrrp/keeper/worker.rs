@@ -13,7 +13,8 @@ use super::changes::{Changes, log_problem};
 use super::kernel::{Kernel, Learned};
 use super::mirror::{Mirror, Names};
 use super::plan::{Step, adopted, plan};
-use super::refuser::{Refuser, Refusing};
+use super::refuser::Refuser;
+use super::refusing::Refusing;
 use super::seen::{Primaries, seen};
 use super::target::{Group, Target};
 use super::{Guard, Registered, Seen, Wanted};
@@ -115,7 +116,7 @@ impl Worker {
     /// Waits for a reason for another round, announcing meanwhile.
     async fn next_cause(&mut self) {
         let began = Instant::now();
-        let pause = match (self.unfinished, self.failing) {
+        let pause = match (self.unfinished || self.refuser.is_unfinished(), self.failing) {
             (true, _) => MIN_GAP,
             (false, true) => RETRY_EVERY,
             (false, false) => READ_EVERY,
