@@ -140,7 +140,8 @@ fn attach(program: &mut Refuse, refusing: &Refusing) -> (Result<(), RefuseError>
         missing.partition(|(index, _)| refusing.bases.contains_key(index));
     let mut result = Ok(());
     for (index, name) in bases {
-        result = result.and(program.attach(*index, name));
+        let attached = program.attach(*index, name);
+        result = result.and(attached);
     }
     while let Some((index, name)) = macvlans.pop() {
         match program.attach(*index, name) {
