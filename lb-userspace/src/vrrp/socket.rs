@@ -114,8 +114,8 @@ impl AdvertSocket {
     }
 
     /// To the multicast group. Until the addresses are there frames come from the interface's own MAC address, against RFC
-    /// 9568 section 7.2, which no receiver looks at: from the virtual one, a switch would send everything here at once, while
-    /// the last master still serves.
+    /// 9568 section 7.2: from the virtual one, a switch would send everything here at once, while the last master still
+    /// serves. A raw socket does not tell a receiver.
     pub(super) fn send_to_group(&mut self, message: &[u8], holding: bool) -> io::Result<()> {
         let Sender::Frames(socket) = &self.sender else { return Err(io::ErrorKind::Unsupported.into()) };
         self.identification = self.identification.wrapping_add(1);

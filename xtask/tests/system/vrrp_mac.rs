@@ -4,6 +4,7 @@ use std::thread;
 
 use anyhow::{Result, ensure};
 use xtask::status::InstanceState;
+use xtask::testbed::Capture;
 
 use crate::support::{A_WHILE, assert_nothing_failed, assert_spread_over, counted, new_connections};
 use crate::vrrp_bed::{DIRECT, NAT, Pair, service};
@@ -58,10 +59,17 @@ fn a_pair_with_virtual_mac_serves_and_moves_without_a_change_to_a_neighbour_tabl
 #[ignore = "needs root: cargo xtask test"]
 fn a_planned_failover_with_virtual_mac_loses_nothing() -> Result<()> {
     let mut pair = Pair::grouped(&["virtual_mac: true"])?;
+    let adverts = Capture::start(&pair.client, "eth0", "ip proto 112 and src host 192.0.2.12")?;
     let clients = pair.start_clients()?;
     thread::sleep(A_WHILE);
     pair.nodes[0].evenkeel(&["failover", "outside"])?;
     pair.wait_until_master(1)?;
+    thread::sleep(A_WHILE);
+    let adverts = adverts.finish_with_frames()?;
+    let virtual_mac = [0, 0, 0x5e, 0, 1, 51];
+    let from_it: Vec<bool> = adverts.iter().map(|frame| frame.bytes[6..12] == virtual_mac).collect();
+    // A switch would learn it before the address is there.
+    ensure!(!from_it[0] && from_it[1..].iter().all(|from_it| *from_it), "{from_it:?}");
     thread::sleep(A_WHILE);
     pair.nodes[0].evenkeel(&["failover", "--undo", "outside"])?;
     pair.wait_until_master(0)?;
