@@ -11,8 +11,13 @@ use toolchain::{BPF_TARGET, Toolchain, VARIABLES};
 pub mod toolchain;
 
 /// Each binary of lb-ebpf with the features it is compiled with.
-const PROGRAMS: [(&str, &[&str]); 4] =
-    [("evenkeel-xdp", &[]), ("evenkeel-decap", &[]), ("evenkeel-pass", &[]), ("evenkeel-bench", &[])];
+const PROGRAMS: [(&str, &[&str]); 5] = [
+    ("evenkeel-xdp", &[]),
+    ("evenkeel-decap", &[]),
+    ("evenkeel-refuse", &[]),
+    ("evenkeel-pass", &[]),
+    ("evenkeel-bench", &[]),
+];
 
 fn main() -> ExitCode {
     match compile() {

@@ -40,3 +40,7 @@ pub const INTERFACES: u32 = 64;
 pub const STATIONS: u32 = 2048;
 /// Outer destinations that `decap` removes tunnel headers for.
 pub const DECAP: u32 = 256;
+/// Virtual addresses that are held and not accepted for: of every virtual router of an interface a hundred, twice.
+pub const REFUSED: u32 = 1 << 16;
+/// Instances whose packets are counted when they are not accepted.
+pub const REFUSAL_COUNTERS: u32 = 1024;

@@ -87,6 +87,8 @@ reasons! {
     Malformed = "malformed", Pass;
     /// The service has no backend that takes new flows.
     NoBackend = "no_backend", Drop;
+    /// For a service, and sent to the MAC address of a virtual router that this node is not the master of, or not yet.
+    NotMaster = "not_master", Drop;
     /// Every backend of the service has as many flows as its limit allows.
     BackendLimit = "backend_limit", Drop;
     /// The service's lists of sources do not allow this one.

@@ -26,6 +26,7 @@ mod miss;
 mod mss;
 mod outcome;
 mod packet;
+pub mod refuse;
 mod reset;
 pub mod tables;
 mod too_big;

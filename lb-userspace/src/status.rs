@@ -66,6 +66,8 @@ pub struct Instance {
     pub since: f64,
     /// Why it is in this state, for a person.
     pub reason: String,
+    /// What it cannot do as configured, for a person.
+    pub note: Option<String>,
     /// By `evenkeel failover`: no preemption as long as another node is master.
     pub stands_back: bool,
     /// The other node that was heard last.
@@ -86,6 +88,8 @@ pub struct Instance {
     pub advertisements_received: u64,
     /// Those of them whose checksum covers the pseudo-header, as keepalived and FRR send by default.
     pub pseudo_header_checksums: u64,
+    /// To its addresses, dropped for it does not accept them; `None` when it accepts.
+    pub refused_packets: Option<u64>,
     /// Packets ignored, by reason.
     pub discarded: BTreeMap<String, u64>,
     /// Times each state was entered.

@@ -80,8 +80,23 @@ enum Bench {
         #[arg(long, value_parser = clap::value_parser!(u8).range(1..))]
         runs: Option<u8>,
     },
+    /// Whether a busy machine makes a backup take over: a pair that advertises every 10 ms, every CPU loaded
+    Busy {
+        /// As JSON, for programs to read
+        #[arg(long)]
+        json: bool,
+        /// For how long
+        #[arg(long, default_value_t = 600)]
+        seconds: u64,
+    },
     /// What a flood of spoofed packets costs, and packets of established flows meanwhile
     Flood {
+        /// As JSON, for programs to read
+        #[arg(long)]
+        json: bool,
+    },
+    /// What reloads do to the advertisements of 250 instances at 100 ms
+    Reload {
         /// As JSON, for programs to read
         #[arg(long)]
         json: bool,
@@ -99,7 +114,9 @@ fn main() -> ExitCode {
         Task::Demo { once } => demo::run(once),
         Task::Bench { what: Bench::Packets { json, runs } } => bench::packets::time(json, runs),
         Task::Bench { what: Bench::Failover { json, runs } } => bench::failover::time(json, runs),
+        Task::Bench { what: Bench::Busy { json, seconds } } => bench::busy::time(json, seconds),
         Task::Bench { what: Bench::Flood { json } } => bench::flood::time(json),
+        Task::Bench { what: Bench::Reload { json } } => bench::reload::time(json),
     });
     interrupt::settle();
     match done {

@@ -7,9 +7,9 @@ use lb_common::hash::flow_hash;
 use lb_common::reason::Reason;
 use lb_common::service::{Method, STATELESS};
 
-use super::for_this_host;
 use super::state::touch;
 use super::way_back::{follow_return_hop, return_hop};
+use super::{elsewhere, for_this_host};
 use crate::forward::{self, Ends, Way};
 use crate::maps::{backends, counters, flows, seen, services, tables};
 use crate::miss::entry_of;
@@ -34,7 +34,8 @@ pub(super) fn known<A: Control>(ctx: &XdpContext, tags: u32) -> Outcome {
         return Outcome::UNKNOWN;
     };
     if !for_this_host(ctx, packet.ethernet) {
-        return Outcome::because(Reason::OtherHost);
+        // SAFETY: parsing compared the header with the end of the packet.
+        return Outcome::because(elsewhere(unsafe { (*packet.ethernet).destination }));
     }
     // SAFETY: a slot stays readable until this program ends.
     if unsafe { (*slot).state } & REPLY != 0 {

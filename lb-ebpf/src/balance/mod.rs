@@ -203,3 +203,11 @@ pub(crate) fn for_this_host(ctx: &XdpContext, ethernet: *mut Ethernet) -> bool {
     // SAFETY: parsing compared the header with the end of the packet.
     stations::contains(ctx.ingress_ifindex() as u32, unsafe { (*ethernet).destination })
 }
+
+/// Why a packet of a service is not forwarded that was sent to this address, which is none of this host's. A backup drops what
+/// is for the virtual router (RFC 9568 section 6.4.2); and when it becomes master, the kernel, which has the service's
+/// address as soon as the interface is up, must not refuse connections before this program knows of it.
+#[inline(always)]
+pub(crate) fn elsewhere(destination: [u8; 6]) -> Reason {
+    if let [0, 0, 0x5e, 0, 1 | 2, _] = destination { Reason::NotMaster } else { Reason::OtherHost }
+}

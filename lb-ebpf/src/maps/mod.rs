@@ -18,6 +18,7 @@ pub(crate) mod pools;
 pub(crate) mod quic;
 pub(crate) mod rates;
 pub(crate) mod reasons;
+pub(crate) mod refuse;
 pub(crate) mod scratch;
 pub(crate) mod seen;
 pub(crate) mod services;

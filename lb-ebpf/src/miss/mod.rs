@@ -36,6 +36,7 @@ pub(crate) use reply::reply;
 use self::forget::{forget, mark_reset};
 use self::recall::recall;
 use self::reply::half_open_reply;
+use crate::balance::elsewhere;
 use crate::balance::way_back::return_hop;
 use crate::maps::scratch::{self, Decision};
 use crate::maps::{backends, hops, listeners, seen, services};
@@ -154,7 +155,7 @@ fn begin<A: Family>(lost: bool) -> Answer {
         return if lost { Answer::because(Reason::NoBackend) } else { half_open_reply(&packet) };
     };
     if !packet.is_for_this_host() {
-        return Answer::because(Reason::OtherHost);
+        return Answer::because(elsewhere(packet.request.way_back().source));
     }
     if lost {
         // A fingerprint says that the client began anew, by a SYN that did not ask for the flow.

@@ -9,7 +9,10 @@ use super::control::{Applied, GiveAway};
 use super::instances::UnknownInstance;
 use crate::health::State;
 use crate::hooks::Transition;
+use crate::status::InstanceState;
 use crate::vrrp::Event;
+use crate::vrrp::keeper::virtual_mac;
+use crate::vrrp::machine::Family;
 
 impl Daemon {
     /// Answers when it is done: the daemon's task does not wait for an election.
@@ -46,6 +49,11 @@ impl Daemon {
     pub(super) fn handle_event(&mut self, event: Event) {
         tracing::debug!(?event, "VRRP");
         let Event::Transition { instance, from, to, priority, reason } = event else { return };
+        let configured = self.config.vrrp.iter().find(|configured| configured.name == instance);
+        if let Some(configured) = configured.filter(|configured| configured.virtual_mac) {
+            let macs = [Family::V4, Family::V6].map(|family| virtual_mac(family, configured.vrid));
+            self.forwarding.follow_master(&configured.interface, macs, to == InstanceState::Master);
+        }
         let (at, reason) = (SystemTime::now(), reason.to_string());
         self.hooks.tell(&Transition { at, instance, from, to, priority, reason });
     }

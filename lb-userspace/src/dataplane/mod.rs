@@ -14,6 +14,7 @@ pub mod maps;
 pub mod object;
 pub mod packet;
 pub mod probe;
+pub mod refuse;
 mod sizes;
 pub mod sweep;
 mod tables;

@@ -6,6 +6,9 @@ pub static EVENKEEL: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR")
 /// For backends: see lb-ebpf/src/decap.rs.
 pub static DECAP: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/evenkeel-decap"));
 
+/// For masters that do not accept what is sent to their virtual addresses: see lb-ebpf/src/refuse.rs.
+pub static REFUSE: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/evenkeel-refuse"));
+
 /// A program that passes every packet, for the far end of a veth: XDP can send into a veth only if its peer runs an
 /// XDP program too.
 pub static PASS: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/evenkeel-pass"));

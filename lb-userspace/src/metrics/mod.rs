@@ -33,6 +33,7 @@ pub fn render(status: &Status) -> Result<String, prometheus::Error> {
     tracked(&mut page, &status.instances);
     hooks(&mut page, &status.hooks);
     advertisements(&mut page, &status.instances);
+    refused(&mut page, &status.instances);
     page.encode()
 }
 
@@ -285,6 +286,19 @@ fn advertisements(page: &mut Page, instances: &[Instance]) {
     for instance in instances {
         for (reason, packets) in &instance.discarded {
             discarded.add([&instance.name, reason], count(*packets));
+        }
+    }
+}
+
+fn refused(page: &mut Page, instances: &[Instance]) {
+    let mut refused = page.counter(
+        "evenkeel_vrrp_refused_packets_total",
+        "Packets to the instance's addresses that were dropped, as it does not accept them.",
+        ["vrrp_instance"],
+    );
+    for instance in instances {
+        if let Some(packets) = instance.refused_packets {
+            refused.add([&instance.name], count(packets));
         }
     }
 }

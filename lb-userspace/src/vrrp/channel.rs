@@ -156,7 +156,7 @@ impl Channel {
 
     /// One advertisement, to the group or to every peer; how many packets it took. An error of one peer does not keep it
     /// from the others.
-    pub(super) fn send(&mut self, priority: u8) -> io::Result<u64> {
+    pub(super) fn send(&mut self, priority: u8, holding: bool) -> io::Result<u64> {
         let Some(socket) = &mut self.socket else { return Ok(0) };
         let Settings { vrid, version, interval, addresses, family, .. } = &self.settings;
         let advert = Advert { vrid: *vrid, priority, interval: *interval, addresses: addresses.clone() };
@@ -164,7 +164,7 @@ impl Channel {
         let (form, signer, clock) = (self.form, &mut self.signer, wall_clock());
         let Some(peers) = &self.peers else {
             let message = advert.message(*version, source, family.group(), form, signer, clock);
-            return socket.send_to_group(&message).map(|()| 1);
+            return socket.send_to_group(&message, holding).map(|()| 1);
         };
         let mut result = Ok(0);
         for &peer in peers {

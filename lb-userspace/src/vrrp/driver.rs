@@ -239,8 +239,9 @@ impl Driver {
     }
 
     fn send(&mut self, channel: usize, priority: u8) {
+        let holding = self.keeper.wanted.borrow().hold;
         let Some(channel) = self.channels.get_mut(channel) else { return };
-        match channel.send(priority) {
+        match channel.send(priority, holding) {
             Ok(sent) => {
                 self.reports.sent(channel.settings().member, sent);
                 self.send_failing = false;
@@ -336,7 +337,7 @@ impl Driver {
             Usable::Up { primary } => settings.source().unwrap_or(primary),
         };
         let mac = place.virtual_mac.unwrap_or(place.mac);
-        let exit = Exit { index: place.index, mac, mtu: place.mtu as usize, primary };
+        let exit = Exit { index: place.index, mac, own_mac: place.mac, mtu: place.mtu as usize, primary };
         match channel.open(exit) {
             Ok(()) => Some(Interface::Up { primary }),
             Err(error) => {

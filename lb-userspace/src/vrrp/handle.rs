@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::driver::{Driver, Inbox};
-use super::keeper::{Keeper, Wanted};
+use super::keeper::{Keeper, Refusals, Wanted};
 use super::log::flushed;
 use super::machine::{Peer, Reason, leave_limit};
 use super::report::{Reader, Reports};
@@ -72,6 +72,7 @@ pub struct Handle {
     group: watch::Sender<Vec<Instance>>,
     commands: mpsc::Sender<Command>,
     reader: Reader,
+    refusals: Refusals,
     released: oneshot::Receiver<()>,
 }
 
@@ -100,7 +101,7 @@ pub fn spawn(
         let _ = release.send(());
     })
     .map_err(|source| StartError::Thread { instance: name.clone(), source })?;
-    Ok(Handle { name, group: group_sender, commands, reader, released })
+    Ok(Handle { name, group: group_sender, commands, reader, refusals: keeper.refusals(), released })
 }
 
 fn run_on_thread(thread: String, task: impl Future<Output = ()> + Send + 'static) -> io::Result<()> {
@@ -116,7 +117,9 @@ impl Handle {
     /// As of the last event; never keeps the instances waiting. In the order of the configuration.
     #[must_use]
     pub fn snapshot(&self) -> Vec<status::Instance> {
-        self.reader.snapshot()
+        let mut instances = self.reader.snapshot();
+        self.refusals.describe(&mut instances);
+        instances
     }
 
     /// Changes everything but the group's identity in place, without delaying or repeating an advertisement.

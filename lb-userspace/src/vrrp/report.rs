@@ -155,6 +155,7 @@ fn new(instance: &Instance) -> status::Instance {
         state: InstanceState::Init,
         since: seconds_since_epoch(),
         reason: String::new(),
+        note: None,
         stands_back: false,
         unheard_by: None,
         peer: None,
@@ -166,6 +167,7 @@ fn new(instance: &Instance) -> status::Instance {
         advertisements_sent: 0,
         advertisements_received: 0,
         pseudo_header_checksums: 0,
+        refused_packets: None,
         discarded: Discard::ALL.iter().map(|reason| (reason.as_str().to_owned(), 0)).collect(),
         transitions,
     }

@@ -24,6 +24,8 @@ pub(super) struct Exit {
     pub(super) index: u32,
     /// What frames come from.
     pub(super) mac: [u8; 6],
+    /// Of the interface itself.
+    pub(super) own_mac: [u8; 6],
     /// Bytes of the largest IP packet.
     pub(super) mtu: usize,
     pub(super) primary: IpAddr,
@@ -111,11 +113,14 @@ impl AdvertSocket {
         }
     }
 
-    /// To the multicast group.
-    pub(super) fn send_to_group(&mut self, message: &[u8]) -> io::Result<()> {
+    /// To the multicast group. Until the addresses are there frames come from the interface's own MAC address, against RFC
+    /// 9568 section 7.2, which no receiver looks at: from the virtual one, a switch would send everything here at once, while
+    /// the last master still serves.
+    pub(super) fn send_to_group(&mut self, message: &[u8], holding: bool) -> io::Result<()> {
         let Sender::Frames(socket) = &self.sender else { return Err(io::ErrorKind::Unsupported.into()) };
         self.identification = self.identification.wrapping_add(1);
-        let Exit { index, mac, mtu, primary } = self.exit;
+        let Exit { index, mac, own_mac, mtu, primary } = self.exit;
+        let mac = if holding { mac } else { own_mac };
         for frame in wire::frames(mac, mtu, primary, message, self.identification) {
             socket.send(index, &frame)?;
         }

@@ -25,7 +25,9 @@ const STACK: u32 = 480;
 #[test]
 fn every_program_keeps_room_on_its_stack() {
     let balancer = ["evenkeel", "clock", "tables"].map(|program| (object::EVENKEEL, program));
-    for (object, program) in balancer.into_iter().chain([(object::DECAP, "decap")]) {
+    for (object, program) in
+        balancer.into_iter().chain([(object::DECAP, "decap"), (object::REFUSE, "evenkeel_refuse")])
+    {
         let used = stack(object, program);
         assert!(used <= STACK, "{program}: {used} bytes of stack");
     }

@@ -2,6 +2,7 @@
 //! the kernel says of the ways there.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking, its helpers too")]
 
+mod accept;
 mod keeper;
 mod lab;
 mod matrix;

@@ -1,10 +1,11 @@
 //! Packets as a host sees them.
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use super::{Host, Process, wait_for};
 use crate::shell::capture;
@@ -15,6 +16,14 @@ pub struct Capture {
     process: Process,
     file: PathBuf,
     name: String,
+}
+
+/// A frame, as it was on the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Frame {
+    /// Since the Unix epoch.
+    pub at: Duration,
+    pub bytes: Vec<u8>,
 }
 
 /// What tcpdump, which computes every checksum again, makes of a capture.
@@ -56,6 +65,20 @@ impl Capture {
         Ok(Checksums::from_tcpdump(&text))
     }
 
+    /// Ends the capture and returns what it has seen.
+    ///
+    /// # Errors
+    /// tcpdump had to leave frames out, or wrote what is no capture.
+    pub fn finish_with_frames(mut self) -> Result<Vec<Frame>> {
+        self.process.stop()?;
+        let log = self.process.log();
+        if !log.lines().any(|line| line == "0 packets dropped by kernel") {
+            bail!("the capture on {} is not whole: {log}", self.name);
+        }
+        let bytes = fs::read(&self.file).with_context(|| format!("cannot read {}", self.file.display()))?;
+        frames(&bytes).with_context(|| format!("{} is no capture", self.file.display()))
+    }
+
     /// Ends the capture.
     ///
     /// # Errors
@@ -75,6 +98,22 @@ impl Capture {
         }
         Ok(seen.packets)
     }
+}
+
+/// In the byte order of this host, which wrote it, with microseconds (pcap-savefile(5)).
+fn frames(file: &[u8]) -> Option<Vec<Frame>> {
+    let number = |at: &[u8]| -> Option<u32> { Some(u32::from_ne_bytes(at.get(..4)?.try_into().ok()?)) };
+    (number(file)? == 0xa1b2_c3d4).then_some(())?;
+    let mut rest = file.get(24..)?;
+    let mut frames = Vec::new();
+    while !rest.is_empty() {
+        let at = Duration::new(number(rest)?.into(), number(rest.get(4..)?)?.checked_mul(1000)?);
+        let length = number(rest.get(8..)?)? as usize;
+        let end = length.checked_add(16)?;
+        frames.push(Frame { at, bytes: rest.get(16..end)?.to_vec() });
+        rest = rest.get(end..)?;
+    }
+    Some(frames)
 }
 
 impl Checksums {

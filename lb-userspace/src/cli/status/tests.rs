@@ -24,6 +24,7 @@ fn a_healthy_node_shows_no_alarm() {
     status.interfaces.truncate(2);
     status.instances.truncate(1);
     status.instances[0].second_master = false;
+    status.instances[0].note = None;
     status.hooks.truncate(0);
     status.services.truncate(1);
     status.packets.retain(|counted| counted.verdict != "drop");

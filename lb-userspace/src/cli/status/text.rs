@@ -113,6 +113,9 @@ fn instances(page: &mut String, instances: &[Instance], now: f64) {
         if instance.state == InstanceState::Fault {
             line(page, format_args!("!! {}: cannot serve: {}", instance.name, instance.reason));
         }
+        if let Some(note) = &instance.note {
+            line(page, format_args!("!! {}: {note}", instance.name));
+        }
         if instance.stands_back {
             line(
                 page,

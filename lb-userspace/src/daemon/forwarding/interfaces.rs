@@ -52,7 +52,24 @@ impl Forwarding {
         if self.links.is_empty() {
             return Ok(());
         }
-        self.plane.stations.set(&self.links.stations(indexes))
+        self.plane.stations.set(&self.links.stations(indexes, &self.masters))
+    }
+
+    /// An instance with these virtual MAC addresses became master, or no longer is. What is told when its interfaces are
+    /// up would be late: the kernel, which has the address of a service by then and not its port, would refuse connections.
+    pub(in crate::daemon) fn follow_master(&mut self, interface: &str, macs: [[u8; 6]; 2], is_master: bool) {
+        let before = self.masters.len();
+        for mac in macs {
+            let station = (interface.to_owned(), mac);
+            if is_master {
+                self.masters.insert(station);
+            } else {
+                self.masters.remove(&station);
+            }
+        }
+        if self.masters.len() != before {
+            self.refresh_stations();
+        }
     }
 
     /// The links are others than before.

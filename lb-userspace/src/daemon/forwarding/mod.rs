@@ -58,6 +58,8 @@ pub(super) struct Forwarding {
     cache: TableCache,
     /// Empty until they were read.
     links: Links,
+    /// Virtual MAC addresses of instances that are master, with their interfaces, whether these are up already or not.
+    masters: BTreeSet<(String, [u8; 6])>,
     orders: Standing,
     leaving: Leaving,
     placed: Placed,
@@ -83,6 +85,7 @@ impl Forwarding {
             known: KnownTables::default(),
             cache: TableCache::default(),
             links: Links::default(),
+            masters: BTreeSet::new(),
             leaving: Leaving::default(),
             placed: Placed::default(),
             turned: BTreeMap::new(),

@@ -57,6 +57,8 @@ pub(super) mod names {
     pub(crate) const OWN: &str = "ek_own";
     pub(crate) const DECAP: &str = "ek_decap";
     pub(crate) const DECAP_DONE: &str = "ek_decap_done";
+    pub(crate) const REFUSED: &str = "ek_refused";
+    pub(crate) const REFUSALS: &str = "ek_refusals";
     /// Not in the object, as the one after: user space alone makes and uses them.
     pub(crate) const RETIRED: &str = "ek_retired";
     pub(crate) const SEED: &str = "ek_seed";

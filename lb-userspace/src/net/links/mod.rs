@@ -99,14 +99,23 @@ impl Links {
     }
 
     /// What a frame may be addressed to that comes in by one of these interfaces: the MAC address of the interface itself
-    /// and of every VLAN or macvlan interface on top of it.
+    /// and of every VLAN or macvlan interface on top of it. A macvlan interface that is down counts if `coming` has the
+    /// interface that it is on and its address: it will be up before this is asked again, and then the kernel would answer for services.
     #[must_use]
-    pub fn stations(&self, interfaces: &BTreeSet<u32>) -> BTreeSet<Station> {
+    pub fn stations(
+        &self,
+        interfaces: &BTreeSet<u32>,
+        coming: &BTreeSet<(String, [u8; 6])>,
+    ) -> BTreeSet<Station> {
         let mut stations = BTreeSet::new();
         for link in self.0.values() {
             let Some(address) = link.mac else { continue };
             // A virtual router's backup drops what is sent to its MAC address (RFC 9568 section 6.4.2).
-            if link.below.is_some_and(|below| below.tag.is_none()) && !link.up {
+            let macvlan_on = link.below.filter(|below| below.tag.is_none()).map(|below| below.index);
+            if let Some(below) = macvlan_on
+                && !link.up
+                && !coming.contains(&(self.name(below).unwrap_or_default().to_owned(), address))
+            {
                 continue;
             }
             let entrances =
@@ -187,7 +196,7 @@ mod tests {
     fn interfaces_that_claim_to_be_below_each_other_are_no_endless_way() {
         let links = [macvlan(2, link(1, MAC, 1500)), macvlan(1, link(2, MAC, 1500))];
         assert!(exit(1, &links).is_ok());
-        assert_eq!(Links::from_iter(links).stations(&BTreeSet::from([1])).len(), 1);
+        assert_eq!(Links::from_iter(links).stations(&BTreeSet::from([1]), &BTreeSet::new()).len(), 1);
     }
 
     #[test]
@@ -201,11 +210,23 @@ mod tests {
             Link { up: false, ..macvlan(1, link(6, [2, 0, 0, 0, 0, 6], 1500)) },
         ]);
         let stations = |interfaces: &[u32]| {
-            let found = links.stations(&interfaces.iter().copied().collect());
+            let found = links.stations(&interfaces.iter().copied().collect(), &BTreeSet::new());
             found.iter().map(|station| (station.ifindex, station.address)).collect::<Vec<_>>()
         };
         assert_eq!(stations(&[1]), [(1, VIRTUAL), (1, MAC), (1, OTHER)]);
         assert_eq!(stations(&[4, 9]), [(4, [2, 0, 0, 0, 0, 4])]);
         assert_eq!(stations(&[2]), [(2, VIRTUAL), (2, OTHER)], "the program is on the VLAN interface");
+    }
+
+    #[test]
+    fn a_virtual_router_that_becomes_master_is_a_station_before_its_interface_is_up() {
+        let links = Links::from_iter([
+            link(1, MAC, 1500),
+            Link { up: false, ..macvlan(1, link(2, VIRTUAL, 1500)) },
+            Link { up: false, ..macvlan(1, link(3, OTHER, 1500)) },
+        ]);
+        let found = links.stations(&BTreeSet::from([1]), &BTreeSet::from([("eth1".to_owned(), VIRTUAL)]));
+        let found: Vec<_> = found.iter().map(|station| station.address).collect();
+        assert_eq!(found, [VIRTUAL, MAC]);
     }
 }

@@ -3,16 +3,19 @@
 //!
 //! The daemon runs its own binary again with the hidden subcommand `guard` and tells it by a pipe, one JSON line each,
 //! which [`Thing`] it is about to hold and which it has let go. However the daemon ends, the pipe closes, and whatever
-//! is still held is undone: nothing after an orderly end, everything after `kill -9`.
+//! is still held is undone: nothing after an orderly end, everything after `kill -9`. The guard learns of that early, by a
+//! [`canary`].
 //!
 //! A thread waits for the guard itself to end: it is replaced at once, and the new one is told what is held.
 //!
 //! A service manager that ends the daemon must leave the guard a moment: systemd's `KillMode=control-group` does.
 
+mod canary;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
-use std::io::{self, BufRead, PipeWriter, Write};
+use std::io::{self, BufRead, BufReader, PipeWriter, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -20,11 +23,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
+use canary::{Canary, UntilDeath};
 use nix::sys::wait::{Id, WaitPidFlag, waitid, waitpid};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 
+use super::realtime;
 pub use super::thing::Thing;
 use super::thing::undo;
 use crate::net::netlink::Requests;
@@ -60,6 +65,7 @@ pub struct Guard(Arc<Mutex<Shared>>);
 struct Shared {
     program: PathBuf,
     arguments: Vec<OsString>,
+    canary: Option<Canary>,
     child: Child,
     pipe: PipeWriter,
     held: BTreeSet<Thing>,
@@ -79,10 +85,16 @@ pub fn start() -> Result<Guard, StartError> {
 /// # Errors
 /// When the process or the thread that watches it cannot be started.
 pub fn start_program(program: PathBuf, arguments: Vec<OsString>) -> Result<Guard, StartError> {
-    let (child, pipe) = spawn(&program, &arguments, &[])
+    let canary = Canary::start()
+        .inspect_err(|error| {
+            tracing::warn!("after a crash virtual addresses go some milliseconds later: {error}")
+        })
+        .ok();
+    let (child, pipe) = spawn(&program, &arguments, canary.as_ref(), &[])
         .map_err(|source| StartError::Spawn { program: program.display().to_string(), source })?;
     let pid = pid_of(&child);
-    let shared = Arc::new(Mutex::new(Shared { program, arguments, child, pipe, held: BTreeSet::new() }));
+    let shared =
+        Arc::new(Mutex::new(Shared { program, arguments, canary, child, pipe, held: BTreeSet::new() }));
     let watched = Arc::downgrade(&shared);
     // In the caller's network namespace, which a guard that it starts inherits.
     std::thread::Builder::new()
@@ -97,11 +109,20 @@ const UNREAD: usize = 4096;
 
 /// What it is `told` at first is in the pipe before the process is there, so that the end of the daemon can't come in between;
 /// as much of it as the pipe takes.
-fn spawn(program: &PathBuf, arguments: &[OsString], told: &[u8]) -> io::Result<(Child, PipeWriter)> {
+fn spawn(
+    program: &PathBuf,
+    arguments: &[OsString],
+    canary: Option<&Canary>,
+    told: &[u8],
+) -> io::Result<(Child, PipeWriter)> {
     let (reader, mut pipe) = io::pipe()?;
     let (first, rest) = told.split_at(told.len().min(UNREAD));
     pipe.write_all(first)?;
-    let child = Command::new(program)
+    let mut command = Command::new(program);
+    if let Some(canary) = canary {
+        canary.hand_to(&mut command);
+    }
+    let child = command
         .arg0("evenkeel")
         .args(arguments)
         .current_dir("/")
@@ -194,7 +215,7 @@ impl Shared {
         self.child.wait()?;
         let lines: Vec<Line> = self.held.iter().cloned().map(Line::Hold).collect();
         let told = text(&lines)?;
-        (self.child, self.pipe) = spawn(&self.program, &self.arguments, &told)?;
+        (self.child, self.pipe) = spawn(&self.program, &self.arguments, self.canary.as_ref(), &told)?;
         Ok(())
     }
 }
@@ -213,13 +234,15 @@ fn text(lines: &[Line]) -> serde_json::Result<Vec<u8>> {
 /// # Errors
 /// When something could not be undone.
 pub fn run() -> anyhow::Result<()> {
+    // A busy host must not keep the addresses of a dead daemon.
+    realtime::enter();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // A stop signal for the whole control group or session must not end the guard before the daemon. A handler that
     // nobody listens to stays for the life of the process.
     for kind in [SignalKind::hangup(), SignalKind::interrupt(), SignalKind::quit(), SignalKind::terminate()] {
         drop(runtime.block_on(async { signal(kind) }).context("cannot ignore signals")?);
     }
-    let held = still_held(io::stdin().lock());
+    let held = still_held(BufReader::new(UntilDeath::new(io::stdin().lock())));
     if held.is_empty() {
         return Ok(());
     }

@@ -20,6 +20,9 @@ mod pacing;
 mod plan;
 #[cfg(test)]
 mod plan_tests;
+mod refusals;
+mod refuser;
+mod refusing;
 mod seen;
 mod target;
 mod wanted;
@@ -31,6 +34,8 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::guard::Guard;
 use super::realtime;
+pub(super) use refusals::Refusals;
+use refuser::Refuser;
 pub use wanted::{Member, Place, Seen, SeenChannel, Usable, Wanted, virtual_mac};
 use worker::Worker;
 
@@ -39,6 +44,7 @@ use worker::Worker;
 pub struct Keeper(
     // What waits in it is no more than the configuration has.
     mpsc::UnboundedSender<Registered>,
+    Refusals,
 );
 
 /// A group's end.
@@ -80,11 +86,18 @@ impl Keeper {
     pub fn start(guard: Guard) -> io::Result<Self> {
         let (registrations, registered) = mpsc::unbounded_channel();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let refusals = Refusals::default();
+        let refuser = Refuser::new(refusals.clone());
         std::thread::Builder::new().name("vrrp keeper".into()).spawn(move || {
             realtime::enter();
-            runtime.block_on(Worker::new(guard, registered).run());
+            runtime.block_on(Worker::new(guard, refuser, registered).run());
         })?;
-        Ok(Self(registrations))
+        Ok(Self(registrations, refusals))
+    }
+
+    /// What the instances that do not accept have dropped.
+    pub(super) fn refusals(&self) -> Refusals {
+        self.1.clone()
     }
 
     /// Never waits. Should the thread have ended, `seen` is closed. The name is for the log.

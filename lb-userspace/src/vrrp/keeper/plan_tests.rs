@@ -15,8 +15,8 @@ use crate::net::{address, link, route, rule};
 use crate::vrrp::thing::{ArpSetting, Thing};
 use rtnetlink::packet_route::RouteNetlinkMessage as Message;
 
-const BASE: u32 = 2;
-const MACVLAN: u32 = 7;
+pub(super) const BASE: u32 = 2;
+pub(super) const MACVLAN: u32 = 7;
 const VIRTUAL: &str = "192.0.2.10";
 const OTHER: &str = "192.0.2.11";
 const PRIMARY: &str = "192.0.2.1";
@@ -41,18 +41,18 @@ fn prefix(text: &str, length: u8) -> Prefix {
     Prefix { address: ip(text), length }
 }
 
-fn instance(addresses: &[&str]) -> Instance {
+pub(super) fn instance(addresses: &[&str]) -> Instance {
     let length = |text: &str| if ip(text).is_ipv4() { 24 } else { 64 };
     let addresses = addresses.iter().map(|text| prefix(text, length(text)).into()).collect();
     Instance { addresses, ..Instance::new("outside", "eth0", vrid()) }
 }
 
-fn wanted(hold: bool, instance: &Instance) -> Wanted {
+pub(super) fn wanted(hold: bool, instance: &Instance) -> Wanted {
     Wanted { hold, ..Wanted::of([instance]) }
 }
 
 /// A link that is up, as the kernel tells of it.
-fn link_message(index: u32, name: &str) -> Message {
+pub(super) fn link_message(index: u32, name: &str) -> Message {
     let Message::NewLink(mut message) = link::make_macvlan(name, BASE, [2, 0, 0, 0, 0, 1]).message else {
         unreachable!()
     };
@@ -64,7 +64,7 @@ fn link_message(index: u32, name: &str) -> Message {
     Message::NewLink(message)
 }
 
-fn macvlan_message(index: u32, family: Family, up: bool) -> Message {
+pub(super) fn macvlan_message(index: u32, family: Family, up: bool) -> Message {
     let name = macvlan_name(family, vrid(), BASE);
     let Message::NewLink(mut message) = link::make_macvlan(&name, BASE, virtual_mac(family, vrid())).message
     else {
@@ -76,7 +76,7 @@ fn macvlan_message(index: u32, family: Family, up: bool) -> Message {
 }
 
 /// A host with an `eth0`.
-fn mirror(addresses: &[Present]) -> Mirror {
+pub(super) fn mirror(addresses: &[Present]) -> Mirror {
     let mut mirror = Mirror::of(&[link_message(BASE, "eth0")]);
     for present in addresses {
         mirror.address(present.clone());
@@ -84,7 +84,7 @@ fn mirror(addresses: &[Present]) -> Mirror {
     mirror
 }
 
-fn target(mirror: &Mirror, groups: &[Wanted]) -> (Names, Target) {
+pub(super) fn target(mirror: &Mirror, groups: &[Wanted]) -> (Names, Target) {
     let mut names = Names::default();
     names.refresh(mirror, groups.iter().flat_map(Wanted::interfaces));
     let numbered = groups.iter().enumerate().map(|(group, wanted)| (group as u64, wanted));

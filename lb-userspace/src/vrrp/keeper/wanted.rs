@@ -25,6 +25,8 @@ pub struct Member {
     pub vrid: Vrid,
     /// Whether the addresses are at the virtual router's MAC address.
     pub virtual_mac: bool,
+    /// Whether the host takes what is sent to the addresses.
+    pub accept: bool,
     pub addresses: Vec<VirtualAddress>,
     pub routes: Vec<Route>,
     pub rules: Vec<Rule>,
@@ -64,6 +66,7 @@ impl Member {
             interface: instance.interface.clone(),
             vrid: instance.vrid,
             virtual_mac: instance.virtual_mac,
+            accept: instance.accept || instance.priority == Priority::OWNER,
             addresses: instance.addresses.clone(),
             routes: instance.routes.clone(),
             rules: instance.rules.clone(),

@@ -13,6 +13,8 @@ use super::changes::{Changes, log_problem};
 use super::kernel::{Kernel, Learned};
 use super::mirror::{Mirror, Names};
 use super::plan::{Step, adopted, plan};
+use super::refuser::Refuser;
+use super::refusing::Refusing;
 use super::seen::{Primaries, seen};
 use super::target::{Group, Target};
 use super::{Guard, Registered, Seen, Wanted};
@@ -57,6 +59,7 @@ pub(super) struct Worker {
     names: Names,
     target: Target,
     applier: Applier,
+    refuser: Refuser,
     announcer: Announcer,
     read_due: Instant,
     routes_due: bool,
@@ -66,7 +69,11 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(guard: Guard, registered: mpsc::UnboundedReceiver<Registered>) -> Self {
+    pub(super) fn new(
+        guard: Guard,
+        refuser: Refuser,
+        registered: mpsc::UnboundedReceiver<Registered>,
+    ) -> Self {
         Self {
             registered,
             closed: false,
@@ -79,6 +86,7 @@ impl Worker {
             names: Names::default(),
             target: Target::default(),
             applier: Applier::new(guard),
+            refuser,
             announcer: Announcer::default(),
             read_due: Instant::now(),
             routes_due: false,
@@ -108,7 +116,7 @@ impl Worker {
     /// Waits for a reason for another round, announcing meanwhile.
     async fn next_cause(&mut self) {
         let began = Instant::now();
-        let pause = match (self.unfinished, self.failing) {
+        let pause = match (self.unfinished || self.refuser.is_unfinished(), self.failing) {
             (true, _) => MIN_GAP,
             (false, true) => RETRY_EVERY,
             (false, false) => READ_EVERY,
@@ -313,6 +321,9 @@ impl Worker {
             entry.seen.send_if_modified(|last| last.replace(seen.clone()).as_ref() != Some(&seen));
         }
         self.applier.adopt(adopted(&self.mirror, &self.target, self.applier.held()));
+        let refusing =
+            Refusing::new(&self.mirror, &self.names, self.entries.values().map(|entry| &entry.wanted));
+        self.refuser.follow(refusing, self.applier.held(), &self.target);
         Ok(plan(&self.mirror, &self.target, self.applier.held()))
     }
 

@@ -1,0 +1,131 @@
+//! How the guard learns of the daemon's death before the daemon is all gone.
+//!
+//! A killed process first gives its memory back, and only then closes its descriptors: with flow tables of many megabytes
+//! mapped, that takes tens of milliseconds. A thread with a table of descriptors of its own (unshare(2), `CLONE_FILES`)
+//! closes them as soon as it ends itself (`do_exit` in the kernel's kernel/exit.c: `exit_files` of each thread), and a
+//! signal that kills the process ends it at once.
+
+use std::io::{self, PipeReader, Read};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd};
+use std::os::unix::process::CommandExt as _;
+use std::process::Command;
+use std::sync::mpsc;
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sched::{CloneFlags, unshare};
+
+use super::super::realtime;
+
+/// Names the descriptor to the guard.
+const VARIABLE: &str = "EVENKEEL_GUARD_CANARY";
+
+/// The daemon's end: a pipe that nobody ever writes to, and that ends when the daemon begins to.
+#[derive(Debug)]
+pub(super) struct Canary(PipeReader);
+
+impl Canary {
+    /// Starts the thread that holds the other end of the pipe, alone.
+    pub(super) fn start() -> io::Result<Self> {
+        let (reader, writer) = io::pipe()?;
+        let (apart, is_apart) = mpsc::channel();
+        std::thread::Builder::new().name("guard canary".into()).spawn(move || {
+            // To end at once, on a busy host too.
+            realtime::enter();
+            let _ = apart.send(unshare(CloneFlags::CLONE_FILES));
+            loop {
+                std::thread::park();
+            }
+        })?;
+        is_apart.recv().map_err(io::Error::other)??;
+        // The thread's table has a copy, which is closed with it.
+        drop(writer);
+        Ok(Self(reader))
+    }
+
+    /// Hands the reading end to a process that is about to be started.
+    pub(super) fn hand_to(&self, command: &mut Command) {
+        let descriptor = self.0.as_raw_fd();
+        command.env(VARIABLE, descriptor.to_string());
+        let inherit = move || {
+            // SAFETY: the daemon's end outlives the fork, which copied it.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(descriptor) };
+            fcntl(descriptor, FcntlArg::F_SETFD(FdFlag::empty())).map(drop).map_err(io::Error::from)
+        };
+        // SAFETY: one system call and no memory: safe between fork and exec.
+        unsafe { command.pre_exec(inherit) };
+    }
+}
+
+/// What the guard reads: to its end, or to where the daemon began to end.
+pub(super) struct UntilDeath<R> {
+    lines: R,
+    canary: Option<OwnedFd>,
+}
+
+impl<R: AsFd> UntilDeath<R> {
+    /// With the canary that the environment names, if it does.
+    pub(super) fn new(lines: R) -> Self {
+        let named = std::env::var(VARIABLE).ok().and_then(|text| text.parse::<RawFd>().ok());
+        let is_open = |descriptor: &RawFd| {
+            // SAFETY: only asked whether it is open.
+            let descriptor = unsafe { BorrowedFd::borrow_raw(*descriptor) };
+            fcntl(descriptor, FcntlArg::F_GETFD).is_ok()
+        };
+        // SAFETY: it was handed to this process, which has no other use for it.
+        let canary =
+            named.filter(|named| *named > 2).filter(is_open).map(|fd| unsafe { OwnedFd::from_raw_fd(fd) });
+        Self { lines, canary }
+    }
+
+    /// Whether there is something to read, or the end of it; else the daemon is ending.
+    fn wait(&self) -> io::Result<bool> {
+        let Some(canary) = &self.canary else { return Ok(true) };
+        loop {
+            let mut both = [
+                PollFd::new(self.lines.as_fd(), PollFlags::POLLIN),
+                PollFd::new(canary.as_fd(), PollFlags::POLLIN),
+            ];
+            match poll(&mut both, PollTimeout::NONE) {
+                Ok(_) => return Ok(both[0].any().unwrap_or(true)),
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+impl<R: AsFd + Read> Read for UntilDeath<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.wait()? { self.lines.read(buffer) } else { Ok(0) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use super::*;
+
+    #[test]
+    fn what_was_told_before_the_death_is_read_and_then_comes_the_end() {
+        let (lines, mut told) = io::pipe().unwrap();
+        let (canary, held) = io::pipe().unwrap();
+        let mut reader = UntilDeath { lines, canary: Some(canary.into()) };
+        told.write_all(b"before").unwrap();
+        drop(held);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "before");
+    }
+
+    #[test]
+    fn a_process_has_the_canary_and_it_does_not_end_while_this_one_lives() {
+        let canary = Canary::start().unwrap();
+        let mut command = Command::new("/bin/sh");
+        // 124: nothing came to read within the time, not even an end.
+        command.args(["-c", &format!("exec timeout 1 cat <&${VARIABLE}")]);
+        canary.hand_to(&mut command);
+        assert_eq!(command.status().unwrap().code(), Some(124));
+    }
+}
