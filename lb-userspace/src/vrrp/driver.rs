@@ -239,7 +239,8 @@ impl Driver {
     }
 
     fn send(&mut self, channel: usize, priority: u8) {
-        let holding = self.keeper.wanted.borrow().hold;
+        // The last word of one that gives way must not lead a switch back to it.
+        let holding = self.keeper.wanted.borrow().hold && self.machine.state() == InstanceState::Master;
         let Some(channel) = self.channels.get_mut(channel) else { return };
         match channel.send(priority, holding) {
             Ok(sent) => {

@@ -10,7 +10,7 @@ use socket2::InterfaceIndexOrAddress;
 
 use super::{pair, some_more, transitions};
 use crate::lab::{Host, LIMIT, Lab, eventually, instance};
-use crate::{claim, raw_socket};
+use crate::{claim, raw_socket, tshark};
 
 /// Numbers of keys; the secret of each depends on `seed`.
 fn signed(priority: u8, keys: &[u8], seed: u8) -> Instance {
@@ -25,6 +25,8 @@ fn keys_are_rotated_on_one_node_after_the_other_without_a_transition() {
     let lab = Lab::new(2);
     let (high, low) = pair(&lab, signed(150, &[1], 0), signed(100, &[1], 0));
     let before = (transitions(&high), transitions(&low));
+    let file = lab.folder.path().join("sent.pcap");
+    let capture = lab.capture(0, "ip proto 112", &file);
     let steps: [&[u8]; 4] = [&[1, 2], &[2, 1], &[2], &[2, 3]];
     for keys in steps {
         high.handle.reconfigure(vec![signed(150, keys, 0)]);
@@ -36,6 +38,10 @@ fn keys_are_rotated_on_one_node_after_the_other_without_a_transition() {
     high.assert_nothing_ignored();
     low.assert_nothing_ignored();
     assert_eq!(lab.holders(), [0]);
+    capture.terminate();
+    let read = tshark::read(&file, wire::Checksum::Message, &["vrrp.checksum.status", "_ws.malformed"]);
+    let well_formed = format!("{};", tshark::GOOD);
+    assert!(read.len() > 10 && read.iter().all(|line| *line == well_formed), "{read:?}");
 }
 
 #[test]
