@@ -90,6 +90,8 @@ pub struct Instance {
     pub pseudo_header_checksums: u64,
     /// To its addresses, dropped for it does not accept them; `None` when it accepts.
     pub refused_packets: Option<u64>,
+    /// The last packet of this virtual router that was ignored.
+    pub last_discarded: Option<Discarded>,
     /// Packets ignored, by reason.
     pub discarded: BTreeMap<String, u64>,
     /// Times each state was entered.
@@ -115,6 +117,12 @@ impl InstanceState {
             Self::Fault => "fault",
         }
     }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Discarded {
+    pub reason: String,
+    pub at: f64,
 }
 
 /// A script or a FIFO that is told of transitions.

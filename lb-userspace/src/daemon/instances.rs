@@ -44,6 +44,8 @@ enum Identity {
     Alone {
         interface: String,
         vrid: u8,
+        /// Beside one of IPv4, an instance of IPv6 alone is another virtual router.
+        only_ipv6: bool,
     },
 }
 
@@ -51,7 +53,11 @@ impl Identity {
     fn of(instance: &Instance) -> Self {
         match &instance.group {
             Some(group) => Self::Group(group.clone()),
-            None => Self::Alone { interface: instance.interface.clone(), vrid: instance.vrid.as_u8() },
+            None => Self::Alone {
+                interface: instance.interface.clone(),
+                vrid: instance.vrid.as_u8(),
+                only_ipv6: instance.ipv4().next().is_none(),
+            },
         }
     }
 }
@@ -60,7 +66,10 @@ impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Group(name) => write!(f, "group {name}"),
-            Self::Alone { interface, vrid } => write!(f, "VRID {vrid} on {interface}"),
+            Self::Alone { interface, vrid, only_ipv6: false } => write!(f, "VRID {vrid} on {interface}"),
+            Self::Alone { interface, vrid, only_ipv6: true } => {
+                write!(f, "VRID {vrid} of IPv6 on {interface}")
+            }
         }
     }
 }
@@ -172,7 +181,7 @@ impl Instances {
     /// # Errors
     /// There is no such instance.
     pub(super) fn failover(&self, name: &str) -> Result<Failover, UnknownInstance> {
-        self.named(name).map(Handle::failover)
+        self.named(name).map(|handle| handle.failover(name))
     }
 
     /// Lets it preempt again.
@@ -180,7 +189,7 @@ impl Instances {
     /// # Errors
     /// There is no such instance, or it does not answer.
     pub(super) fn take_back(&self, name: &str) -> Result<Result<(), FailoverError>, UnknownInstance> {
-        self.named(name).map(Handle::take_back)
+        self.named(name).map(|handle| handle.take_back(name))
     }
 
     fn named(&self, name: &str) -> Result<&Handle, UnknownInstance> {

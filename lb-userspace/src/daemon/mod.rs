@@ -163,6 +163,8 @@ pub async fn run(options: Options, keeper: Keeper) -> Result<(), RunError> {
     daemon.serve(&mut inbox, signals).await;
     notify::notify(notify::STOPPING);
     tracing::info!("stopping: giving addresses away; the program stays attached");
+    // Whoever asks now is told at once that the daemon stops.
+    inbox.commands.close();
     daemon.instances.stop().await;
     while let Ok(event) = inbox.events.try_recv() {
         daemon.handle_event(event);

@@ -91,6 +91,8 @@ pub(super) struct Channel {
     remarked_form: bool,
     /// The other node's interval that was last remarked as different from ours.
     remarked_interval: Option<Duration>,
+    /// The other node's addresses that were last remarked as different from ours.
+    remarked_addresses: Option<Addresses>,
 }
 
 impl Channel {
@@ -103,6 +105,7 @@ impl Channel {
             form: form(settings.checksum),
             remarked_form: false,
             remarked_interval: None,
+            remarked_addresses: None,
             settings,
         }
     }
@@ -227,6 +230,16 @@ impl Channel {
                 "{source} advertises every {interval:?}, this node every {:?}; give both the same",
                 self.settings.interval
             ));
+        }
+        let addresses = &received.advert.addresses;
+        if addresses.has_the_same_as(&self.settings.addresses) {
+            self.remarked_addresses = None;
+        } else if self.remarked_addresses.as_ref() != Some(addresses) {
+            remarks.push(format!(
+                "{source} has other virtual addresses, {addresses}, than this node, {}; give both the same",
+                self.settings.addresses
+            ));
+            self.remarked_addresses = Some(addresses.clone());
         }
         remarks
     }

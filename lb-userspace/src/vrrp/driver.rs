@@ -1,6 +1,7 @@
 //! Carries a machine's actions out on the wire, and feeds it packets, timers, interfaces, what is tracked and the daemon's
 //! commands.
 
+use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::io;
 use std::task::Poll;
@@ -11,12 +12,12 @@ use tokio::time::sleep_until;
 
 use super::channel::{Channel, Settings};
 use super::handle::{Command, Event};
-use super::keeper::{Registration, Released, Seen, Usable, Wanted};
+use super::keeper::{Registration, Released, Seen, SeenChannel, Usable, Wanted};
 use super::log::log;
 use super::machine::{self, Action, Heard, Interface, Machine, Peer, Tracking};
 use super::report::Reports;
 use super::socket::Exit;
-use super::wire::{self, Checksum};
+use super::wire::{self, Checksum, Discard};
 use crate::config::model::{Instance, Preempt, Priority};
 use crate::status::InstanceState;
 use crate::track::TrackState;
@@ -26,10 +27,13 @@ const BATCH: usize = 32;
 /// Packets before a backup's timer counts: more than the sockets hold, so that a master buried in a flood is heard.
 const BACKLOG: usize = 4096;
 const PUBLISH_AGAIN_AFTER: Duration = Duration::from_millis(5);
+const REMARK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// A socket that could not be opened is tried again.
 const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
 /// From a new master's first advertisement to its addresses being there and announced.
 const LINGER: Duration = Duration::from_millis(20);
+/// Part of an interval that a thread may be late without that being a stall.
+const LATE: u32 = 4;
 /// With nothing to wait for.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -50,12 +54,23 @@ pub(super) struct Driver {
     events: mpsc::Sender<Event>,
     /// What a master that stepped back still holds goes then.
     release_at: Option<Instant>,
+    patience: Option<Patience>,
     /// Some socket could not be opened.
     open_at: Option<Instant>,
+    /// When a reason to ignore packets was last remarked.
+    discards_remarked: BTreeMap<Discard, Instant>,
     send_failing: bool,
     stopping: bool,
     keeper_gone: bool,
     trackers_gone: bool,
+}
+
+/// With a timer that ran out while this thread did not run.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// When it was due.
+    of: Instant,
+    until: Instant,
 }
 
 enum Turn {
@@ -85,7 +100,9 @@ impl Driver {
             keeper,
             events,
             release_at: None,
+            patience: None,
             open_at: None,
+            discards_remarked: BTreeMap::new(),
             send_failing: false,
             stopping: false,
             keeper_gone: false,
@@ -111,8 +128,7 @@ impl Driver {
     async fn next_turn(&mut self, published: bool) -> Turn {
         let now = Instant::now();
         let retry = (!published).then(|| now + PUBLISH_AGAIN_AFTER);
-        let due =
-            [self.machine.poll_timeout(), retry, self.open_at, self.release_at].into_iter().flatten().min();
+        let due = [self.timeout(), retry, self.open_at, self.release_at].into_iter().flatten().min();
         let channels = &self.channels;
         tokio::select! {
             biased;
@@ -156,11 +172,40 @@ impl Driver {
                 if self.machine.state() == InstanceState::Backup {
                     // After a stall, what was heard meanwhile counts before the timer that ran out meanwhile.
                     self.receive(BACKLOG);
+                    if self.is_behind(Instant::now()) {
+                        return;
+                    }
                 }
                 self.machine.handle_timeout(Instant::now());
             }
             Turn::Packets => self.receive(BATCH),
         }
+    }
+
+    /// Whether this thread woke up so late that the silence says more of this host than of the master: packets may be as
+    /// late. Then the master has an interval more, once.
+    fn is_behind(&mut self, now: Instant) -> bool {
+        let Some(due) = self.machine.poll_timeout().filter(|due| now >= *due) else { return false };
+        let interval = self.shortest_interval();
+        match self.patience {
+            Some(Patience { of, until }) if of == due => now < until,
+            _ if now > due + interval / LATE => {
+                self.patience = Some(Patience { of: due, until: now + interval });
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// When the machine's timer counts.
+    fn timeout(&self) -> Option<Instant> {
+        let due = self.machine.poll_timeout()?;
+        let patience = self.patience.filter(|patience| patience.of == due);
+        Some(patience.map_or(due, |patience| patience.until))
+    }
+
+    fn shortest_interval(&self) -> Duration {
+        self.group.iter().map(|instance| instance.advertise).min().unwrap_or_default()
     }
 
     fn handle(&mut self, event: machine::Event) {
@@ -219,9 +264,10 @@ impl Driver {
 
     /// A backup knows who serves now, and leaves that node the time to take the addresses; else nobody waits.
     fn release(&mut self) {
-        let shortest = self.group.iter().map(|instance| instance.advertise).min().unwrap_or_default();
         match self.machine.state() {
-            InstanceState::Backup => self.release_at = Some(Instant::now() + LINGER.min(shortest / 2)),
+            InstanceState::Backup => {
+                self.release_at = Some(Instant::now() + LINGER.min(self.shortest_interval() / 2))
+            }
             InstanceState::Init | InstanceState::Master | InstanceState::Fault => {
                 self.release_at = None;
                 self.want(|wanted| wanted.hold = false);
@@ -275,6 +321,7 @@ impl Driver {
             Ok(taken) => taken,
             Err(reason) => {
                 self.reports.discarded(member, reason);
+                self.remark_discarded(index, reason);
                 return Ok(());
             }
         };
@@ -287,6 +334,20 @@ impl Driver {
         let heard = Heard { from, interval: received.advert.interval };
         self.handle(machine::Event::Advert { channel: index, heard });
         Ok(())
+    }
+
+    /// Another node of this virtual router that is not understood may be a second master.
+    fn remark_discarded(&mut self, channel: usize, reason: Discard) {
+        let now = Instant::now();
+        if self.discards_remarked.get(&reason).is_some_and(|at| now < *at + REMARK_AGAIN_AFTER) {
+            return;
+        }
+        self.discards_remarked.insert(reason, now);
+        let settings = self.channels[channel].settings();
+        let (interface, vrid, reason) = (settings.interface.clone(), settings.vrid.as_u8(), reason.as_str());
+        self.log_problem(format!(
+            "packets of VRID {vrid} on {interface} are ignored: {reason}; if they are another node's, both may become master"
+        ));
     }
 
     fn track(&mut self) {
@@ -325,8 +386,10 @@ impl Driver {
     fn look_at(&mut self, index: usize, seen: &Seen) -> Option<Interface> {
         let channel = &mut self.channels[index];
         let settings = channel.settings();
-        let (member, family) = (settings.member, settings.family);
-        let seen = seen.channels.iter().find(|seen| (seen.member, seen.family) == (member, family))?;
+        let is_this = |seen: &&SeenChannel| {
+            (&seen.on, seen.vrid, seen.family) == (&settings.interface, settings.vrid, settings.family)
+        };
+        let seen = seen.channels.iter().find(is_this)?;
         let Some(place) = seen.place else {
             channel.close();
             return Some(Interface::Missing);

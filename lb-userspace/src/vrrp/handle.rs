@@ -60,6 +60,8 @@ pub enum FailoverError {
     NotMaster { instance: String, state: InstanceState },
     #[error("no other node took {instance} over, so this one is master again")]
     NobodyElse { instance: String },
+    #[error("{instance} cannot serve any more: {reason}")]
+    Failed { instance: String, reason: String },
     #[error("{instance} does not answer")]
     NoAnswer { instance: String },
 }
@@ -129,12 +131,12 @@ impl Handle {
         }
     }
 
-    /// For [`Failover::run`], which may take as long as an election.
+    /// For [`Failover::run`], which may take as long as an election. Errors name the instance so.
     #[must_use]
-    pub fn failover(&self) -> Failover {
+    pub fn failover(&self, instance: &str) -> Failover {
         Failover {
-            name: self.name.clone(),
-            limit: leave_limit(self.longest_interval()) + COMMAND_LIMIT,
+            name: instance.to_owned(),
+            limit: self.leave_limit() + COMMAND_LIMIT,
             commands: self.commands.clone(),
             reader: self.reader.clone(),
         }
@@ -144,15 +146,15 @@ impl Handle {
     ///
     /// # Errors
     /// The thread does not answer.
-    pub fn take_back(&self) -> Result<(), FailoverError> {
-        let no_answer = |_| FailoverError::NoAnswer { instance: self.name.clone() };
+    pub fn take_back(&self, instance: &str) -> Result<(), FailoverError> {
+        let no_answer = |_| FailoverError::NoAnswer { instance: instance.to_owned() };
         self.commands.try_send(Command::Unyield).map_err(no_answer)
     }
 
     /// Tells the other nodes that this one stops, serves on until one of them is master, at most
-    /// [`leave_limit`] of the longest interval, releases the addresses, and waits for all that.
+    /// [`leave_limit`] of its instances, releases the addresses, and waits for all that.
     pub async fn stop(self) {
-        let limit = leave_limit(self.longest_interval()) + RELEASE_LIMIT;
+        let limit = self.leave_limit() + RELEASE_LIMIT;
         let Self { name, group, commands, released, .. } = self;
         drop((group, commands));
         let ended = async {
@@ -164,8 +166,10 @@ impl Handle {
         }
     }
 
-    fn longest_interval(&self) -> Duration {
-        self.group.borrow().iter().map(|instance| instance.advertise).max().unwrap_or_default()
+    fn leave_limit(&self) -> Duration {
+        let group = self.group.borrow();
+        let limits = group.iter().map(|instance| leave_limit(instance.version, instance.advertise));
+        limits.max().unwrap_or_default()
     }
 }
 
@@ -195,8 +199,12 @@ impl Failover {
         let mut handing_over = false;
         loop {
             let now = self.look();
-            if now.state != InstanceState::Master {
-                return Ok(now.reason);
+            match now.state {
+                InstanceState::Backup => return Ok(now.reason),
+                InstanceState::Init | InstanceState::Fault => {
+                    return Err(FailoverError::Failed { instance, reason: now.reason });
+                }
+                InstanceState::Master => {}
             }
             // While it hands over, it is master and stands back; then it is one or the other.
             if handing_over && !now.stands_back {

@@ -49,7 +49,9 @@ impl Reports {
             let is_same = |old: &status::Instance| {
                 (&old.interface, old.vrid) == (&instance.interface, instance.vrid.as_u8())
             };
-            let mut now = match old.iter().position(is_same) {
+            // Two may be at the same place, one for each family.
+            let is_it = |old: &status::Instance| is_same(old) && old.name == instance.name;
+            let mut now = match old.iter().position(is_it).or_else(|| old.iter().position(is_same)) {
                 Some(index) => old.swap_remove(index),
                 None => new(instance),
             };
@@ -86,8 +88,12 @@ impl Reports {
 
     pub(super) fn discarded(&mut self, member: usize, reason: Discard) {
         let now = self.now.get_mut(member);
-        if let Some(count) = now.and_then(|now| now.discarded.get_mut(reason.as_str())) {
+        if let Some(now) = now
+            && let Some(count) = now.discarded.get_mut(reason.as_str())
+        {
             *count += 1;
+            now.last_discarded =
+                Some(status::Discarded { reason: reason.as_str().to_owned(), at: seconds_since_epoch() });
         }
     }
 
@@ -168,6 +174,7 @@ fn new(instance: &Instance) -> status::Instance {
         advertisements_received: 0,
         pseudo_header_checksums: 0,
         refused_packets: None,
+        last_discarded: None,
         discarded: Discard::ALL.iter().map(|reason| (reason.as_str().to_owned(), 0)).collect(),
         transitions,
     }

@@ -173,7 +173,11 @@ fn open_unicast_sender(exit: &Exit) -> io::Result<Socket> {
     let socket = open_on(Family::of(exit.primary), exit.index)?;
     match exit.primary {
         // The header is written by hand, so that its source is right whatever the interface holds.
-        IpAddr::V4(_) => socket.set_header_included_v4(true)?,
+        IpAddr::V4(source) => {
+            // An address that this host does not have is refused here.
+            socket.bind(&SocketAddr::from((source, 0)).into())?;
+            socket.set_header_included_v4(true)?;
+        }
         IpAddr::V6(source) => {
             let own = SocketAddrV6::new(source, 0, 0, scope(source, exit.index));
             socket.bind(&SocketAddr::from(own).into())?;

@@ -25,7 +25,8 @@ fn a_healthy_node_shows_no_alarm() {
     status.instances.truncate(1);
     status.instances[0].second_master = false;
     status.instances[0].note = None;
-    status.hooks.truncate(0);
+    status.instances[0].last_discarded = None;
+    status.hooks.clear();
     status.services.truncate(1);
     status.packets.retain(|counted| counted.verdict != "drop");
     let page = render(&status, NOW);

@@ -135,11 +135,26 @@ fn instances(page: &mut String, instances: &[Instance], now: f64) {
             });
             line(page, format_args!("{}: heard {}", instance.name, nodes.collect::<Vec<_>>().join("; ")));
         }
+        if let Some(last) = &instance.last_discarded
+            && instance.state == InstanceState::Master
+            && now - last.at < LATELY
+        {
+            line(
+                page,
+                format_args!(
+                    "!! {}: packets of its own virtual router are ignored ({}): another node may be master too.",
+                    instance.name, last.reason
+                ),
+            );
+        }
         for (reason, packets) in instance.discarded.iter().filter(|(_, packets)| **packets > 0) {
             line(page, format_args!("{}: {} VRRP packets ignored: {reason}", instance.name, count(*packets)));
         }
     }
 }
+
+/// Seconds: longer than the longest interval between advertisements of version 3.
+const LATELY: f64 = 60.0;
 
 fn hooks(page: &mut String, hooks: &[Hook]) {
     for hook in hooks.iter().filter(|hook| hook.failed + hook.dropped > 0) {

@@ -29,10 +29,11 @@ impl Canary {
     pub(super) fn start() -> io::Result<Self> {
         let (reader, writer) = io::pipe()?;
         let (apart, is_apart) = mpsc::channel();
+        let held = writer.as_raw_fd();
         std::thread::Builder::new().name("guard canary".into()).spawn(move || {
             // To end at once, on a busy host too.
             realtime::enter();
-            let _ = apart.send(unshare(CloneFlags::CLONE_FILES));
+            let _ = apart.send(stand_apart(held));
             loop {
                 std::thread::park();
             }
@@ -55,6 +56,20 @@ impl Canary {
         // SAFETY: one system call and no memory: safe between fork and exec.
         unsafe { command.pre_exec(inherit) };
     }
+}
+
+/// Gives the calling thread a table of its own, with nothing in it but one descriptor and the standard ones: a copy of
+/// anything else would stay open when all others close it.
+fn stand_apart(held: RawFd) -> io::Result<()> {
+    unshare(CloneFlags::CLONE_FILES)?;
+    let held = held.cast_unsigned();
+    for (first, last) in [(3, held - 1), (held + 1, u32::MAX)] {
+        // SAFETY: in the thread's own table, where nothing uses any of them.
+        if first <= last && unsafe { libc::close_range(first, last, 0) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// What the guard reads: to its end, or to where the daemon began to end.

@@ -46,7 +46,8 @@ pub(super) fn seen(primaries: &mut Primaries<'_>, names: &Names, wanted: &Wanted
                 mtu: link.mtu,
                 virtual_mac: member.virtual_mac.then(|| virtual_mac(family, member.vrid)),
             });
-            channels.push(SeenChannel { member: number, family, interface, place });
+            let (on, vrid) = (member.interface.clone(), member.vrid);
+            channels.push(SeenChannel { member: number, on, vrid, family, interface, place });
         }
     }
     Seen { channels }

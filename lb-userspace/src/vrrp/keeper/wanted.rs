@@ -90,6 +90,9 @@ pub struct Seen {
 pub struct SeenChannel {
     /// Its place in [`Wanted::members`].
     pub member: usize,
+    /// As the member names it; with VRID and family what it is, whatever becomes of the order of members.
+    pub on: String,
+    pub vrid: Vrid,
     pub family: Family,
     pub interface: Usable,
     /// `None` when there is no such interface.

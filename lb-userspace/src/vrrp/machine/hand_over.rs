@@ -8,9 +8,14 @@ use super::{Action, Heard, Machine, Reason, State, leave_limit};
 /// From a new master's first advertisement to its addresses being there and announced.
 const LINGER: Duration = Duration::from_millis(20);
 
+/// Between two advertisements of priority 0. A backup counts the first only (see [`super::super::backup`]).
+const TELL_AGAIN_AFTER: Duration = Duration::from_millis(50);
+
 #[derive(Debug)]
 pub(super) struct Leaving {
     until: Instant,
+    /// When priority 0 is sent again: one lost packet must not cost the down interval.
+    again: Instant,
     then: Then,
     /// Who took over, and on which channel it was heard, if that is still there.
     successor: Option<(Option<usize>, Heard)>,
@@ -23,8 +28,8 @@ enum Then {
 }
 
 impl Leaving {
-    pub(super) fn until(&self) -> Instant {
-        self.until
+    pub(super) fn next_due(&self) -> Instant {
+        if self.successor.is_some() { self.until } else { self.until.min(self.again) }
     }
 
     pub(super) fn is_final(&self) -> bool {
@@ -76,13 +81,20 @@ impl Machine {
     /// RFC 9568 section 6.4.3 lets go at once, and nobody serves for the skew of the next master.
     fn tell_all(&mut self, then: Then, now: Instant) -> Leaving {
         self.send_on_all(0);
-        let longest = self.config.channels.iter().map(|channel| channel.interval).max().unwrap_or_default();
-        Leaving { until: now + leave_limit(longest), then, successor: None }
+        let limits =
+            self.config.channels.iter().map(|channel| leave_limit(channel.version, channel.interval));
+        let limit = limits.max().unwrap_or_default();
+        Leaving { until: now + limit, again: now + TELL_AGAIN_AFTER, then, successor: None }
     }
 
-    /// The successor serves, or there is none.
+    /// The successor serves, or there is none; or the others are told once more.
     pub(super) fn leave(&mut self, now: Instant) {
-        let State::Leaving(leaving) = &self.state else { return };
+        let State::Leaving(leaving) = &mut self.state else { return };
+        if now < leaving.until {
+            leaving.again = now + TELL_AGAIN_AFTER;
+            self.send_on_all(0);
+            return;
+        }
         match (leaving.then, leaving.successor) {
             (Then::Stopped, _) => self.end(),
             (Then::Backup, Some((channel, heard))) => {

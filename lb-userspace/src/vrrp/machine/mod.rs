@@ -172,7 +172,7 @@ impl Machine {
     pub fn poll_timeout(&self) -> Option<Instant> {
         match &self.state {
             State::Init | State::Fault | State::Stopped => None,
-            State::Leaving(leaving) => Some(leaving.until()),
+            State::Leaving(leaving) => Some(leaving.next_due()),
             State::Backup(backup) => backup.deadline(&self.config.channels, self.standing()),
             State::Master(master) => master.next_due(self.config.announce_every),
         }

@@ -22,11 +22,15 @@ pub(in super::super) fn skew(version: Version, priority: u8, interval: Duration)
     whole * (256 - u32::from(priority)) / 256
 }
 
-/// Longest time that a master which hands over waits for another node, for the longest interval of its channels: a
-/// backup takes over after its skew, which is shorter than an interval for every priority and version.
+/// Longest time that a master which hands over waits for another node: a backup takes over after its skew, which for every
+/// priority is shorter than an interval, and in version 2 than a second.
 #[must_use]
-pub fn leave_limit(interval: Duration) -> Duration {
-    interval + LEAVE_MARGIN
+pub fn leave_limit(version: Version, interval: Duration) -> Duration {
+    let longest_skew = match version {
+        Version::V2 => Duration::from_secs(1),
+        Version::V3 => interval,
+    };
+    longest_skew + LEAVE_MARGIN
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! An orderly end.
 
 use super::*;
+use crate::config::model::Version;
 use crate::vrrp::machine::leave_limit;
 
 #[test]
@@ -44,7 +45,7 @@ fn a_stop_ends_without_a_successor_and_at_once_without_the_interface() {
         let mut bench = Bench::new(every(interval, 255));
         bench.event(up());
         bench.event(Event::Stop);
-        bench.run_for(leave_limit(interval));
+        bench.run_for(leave_limit(Version::V3, interval));
         assert!(bench.machine.stopped());
     }
     let mut bench = Bench::in_state(Master);
@@ -59,7 +60,7 @@ fn nothing_revives_a_stopped_machine() {
     for state in [Init, Fault, Backup, Master] {
         let mut bench = Bench::in_state(state);
         bench.event(Event::Stop);
-        bench.run_for(leave_limit(SECOND));
+        bench.run_for(leave_limit(Version::V3, SECOND));
         bench.event(up());
         bench.event(down());
         bench.hear(HIGHER_ADDRESS, 0);

@@ -31,8 +31,8 @@ const TABLE: [(&str, [&str; 14]); 9] = [
     ("Backup",   ["Backup",    "Fault >",   "Backup",     "Backup",     "Backup",    "Backup",    "Backup",   "Ill >",     "Backup",   "Backup",     "Backup",   "Backup",   "Stopped >",  "Master atn>"]),
     ("Yielded",  ["Yielded",   "Fault >",   "Yielded",    "Yielded",    "Yielded",   "Yielded",   "Yielded",  "Ill >",     "Yielded",  "Yielded",    "Backup",   "Yielded",  "Stopped >",  "Master atn>"]),
     ("Master",   ["Master",    "Fault r>",  "Master asn", "Master asn", "Backup ra>","Backup ra>","Master a", "Ill 0r>",   "Master",   "Yielding 0", "Master",   "Master n", "Leaving 0",  "Master a"]),
-    ("Yielding", ["Yielding",  "Fault r>",  "Yielding",   "Yielding",   "Yielding",  "Yielding",  "Yielding", "Ill r>",    "Yielding", "Yielding",   "Yielding", "Yielding", "Leaving",    "Master atn"]),
-    ("Leaving",  ["Leaving",   "Stopped r>","Leaving",    "Leaving",    "Leaving",   "Leaving",   "Leaving",  "Stopped r>","Leaving",  "Leaving",    "Leaving",  "Leaving",  "Leaving",    "Stopped r>"]),
+    ("Yielding", ["Yielding",  "Fault r>",  "Yielding",   "Yielding",   "Yielding",  "Yielding",  "Yielding", "Ill r>",    "Yielding", "Yielding",   "Yielding", "Yielding", "Leaving",    "Yielding 0"]),
+    ("Leaving",  ["Leaving",   "Stopped r>","Leaving",    "Leaving",    "Leaving",   "Leaving",   "Leaving",  "Stopped r>","Leaving",  "Leaving",    "Leaving",  "Leaving",  "Leaving",    "Leaving 0"]),
     ("Stopped",  ["Stopped",   "Stopped",   "Stopped",    "Stopped",    "Stopped",   "Stopped",   "Stopped",  "Stopped",   "Stopped",  "Stopped",    "Stopped",  "Stopped",  "Stopped",    "Stopped"]),
 ];
 

@@ -1,5 +1,7 @@
 //! An advertisement, and its message.
 
+use std::collections::BTreeSet;
+use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
@@ -31,12 +33,32 @@ pub enum Addresses {
     V6(Vec<Ipv6Addr>),
 }
 
+impl fmt::Display for Addresses {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let all: Vec<String> = match self {
+            Self::V4(all) => all.iter().map(ToString::to_string).collect(),
+            Self::V6(all) => all.iter().map(ToString::to_string).collect(),
+        };
+        write!(f, "{}", all.join(" "))
+    }
+}
+
 impl Addresses {
     #[must_use]
     pub const fn family(&self) -> Family {
         match self {
             Self::V4(_) => Family::V4,
             Self::V6(_) => Family::V6,
+        }
+    }
+
+    /// In whatever order.
+    #[must_use]
+    pub fn has_the_same_as(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::V4(these), Self::V4(those)) => BTreeSet::from_iter(these) == BTreeSet::from_iter(those),
+            (Self::V6(these), Self::V6(those)) => BTreeSet::from_iter(these) == BTreeSet::from_iter(those),
+            _ => false,
         }
     }
 

@@ -147,7 +147,7 @@ fn at_a_handover_somebody_holds_the_address_at_every_moment() {
         let files = [0, 1].map(|host| lab.folder.path().join(format!("{host}{virtual_mac}")));
         let _monitors = [0, 1].map(|host| lab.hosts[host].monitor_with_times(&files[host]));
 
-        let why = runtime().block_on(high.handle.failover().run());
+        let why = runtime().block_on(high.handle.failover("outside").run());
         let expected = "handed over by evenkeel failover to 203.0.113.2 (priority 100)";
         assert!(why.as_ref().is_ok_and(|why| why.starts_with(expected)), "{why:?}");
         assert_eq!(low.wait_for(Master), "203.0.113.1 stopped");
@@ -158,7 +158,7 @@ fn at_a_handover_somebody_holds_the_address_at_every_moment() {
 
         some_more(&low, &high);
         assert!(high.status().stands_back);
-        high.handle.take_back().unwrap();
+        high.handle.take_back("outside").unwrap();
         assert_eq!(low.wait_for(Backup), "203.0.113.1 has priority 150, ours is 100");
         lab.wait_for_holder(0);
         high.stop();
@@ -184,7 +184,7 @@ fn a_handover_to_nobody_is_refused_and_the_address_stays() {
     let file = lab.folder.path().join("changes");
     let _monitor = lab.hosts[0].monitor_with_times(&file);
     let instance_name = || "outside".to_owned();
-    let refused = runtime().block_on(node.handle.failover().run());
+    let refused = runtime().block_on(node.handle.failover("outside").run());
     assert_eq!(refused, Err(FailoverError::NobodyElse { instance: instance_name() }));
     assert_eq!(lab.holders(), [0]);
     assert_eq!(node.status().state, Master);
@@ -192,6 +192,6 @@ fn a_handover_to_nobody_is_refused_and_the_address_stays() {
 
     let mut low = lab.hosts[1].start(instance(100));
     low.wait_for(Backup);
-    let refused = runtime().block_on(low.handle.failover().run());
+    let refused = runtime().block_on(low.handle.failover("outside").run());
     assert_eq!(refused, Err(FailoverError::NotMaster { instance: instance_name(), state: Backup }));
 }
