@@ -17,7 +17,7 @@ use crate::packet::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv6, PROTOCOL_ICMPV6};
 
 /// Goes on with whatever other programs and filters there are.
 const PASS: i32 = TC_ACT_UNSPEC;
-const DROP: i32 = TC_ACT_SHOT as i32;
+const DROP: i32 = TC_ACT_SHOT;
 
 /// Bits of a VLAN's number.
 const VLAN: u32 = 0xfff;
@@ -76,7 +76,7 @@ fn load<T: Copy>(skb: *mut __sk_buff, offset: u32) -> Option<T> {
             offset,
             value.as_mut_ptr().cast(),
             size_of::<T>() as u32,
-            BPF_HDR_START_NET as u32,
+            BPF_HDR_START_NET,
         )
     };
     // SAFETY: the helper has written all of it, and every type that is loaded here is plain numbers.
