@@ -223,7 +223,8 @@ fn a_macvlan_interface_is_a_station_of_the_one_below_it_and_its_frames_leave_by_
     let lab = lab(2);
     let host = &lab.hosts[0];
     let interface = index(host, "eth0");
-    let stations = || read(host, &BTreeSet::new()).links.stations(&BTreeSet::from([interface]), &BTreeSet::new());
+    let stations =
+        || read(host, &BTreeSet::new()).links.stations(&BTreeSet::from([interface]), &BTreeSet::new());
     let before = stations();
     assert_eq!(before.len(), 1);
     host.ip(&["link", "add", "link", "eth0", "name", "vrrp51", "type", "macvlan", "mode", "bridge"]);
@@ -277,7 +278,8 @@ fn a_vlan_interface_adds_its_tag_and_its_frames_leave_by_the_one_below_it() {
             assert_eq!(way.next_hop.source == OWN, network == 7, "{other}");
         }
     }
-    let stations = read(host, &BTreeSet::new()).links.stations(&BTreeSet::from([interface]), &BTreeSet::new());
+    let stations =
+        read(host, &BTreeSet::new()).links.stations(&BTreeSet::from([interface]), &BTreeSet::new());
     assert_eq!(stations.len(), 2, "eth0's own is also that of two VLAN interfaces");
     assert!(stations.iter().any(|station| station.address == OWN));
 }

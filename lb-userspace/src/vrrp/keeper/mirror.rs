@@ -23,6 +23,8 @@ pub(super) struct Mirror {
     pub(super) rules: BTreeSet<Rule>,
     /// Of interfaces that carry virtual MAC addresses.
     pub(super) arp: BTreeMap<(u32, ArpSetting), i32>,
+    /// Macvlan interfaces with virtual MAC addresses that have other settings than they should.
+    pub(super) astray: BTreeSet<String>,
     next: u64,
 }
 

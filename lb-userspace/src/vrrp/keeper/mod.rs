@@ -24,6 +24,7 @@ mod refusals;
 mod refuser;
 mod refusing;
 mod seen;
+mod settings;
 mod target;
 mod wanted;
 mod worker;

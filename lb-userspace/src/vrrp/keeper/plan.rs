@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::mirror::Mirror;
 use super::target::{Macvlan, Target};
-use super::wanted::is_our_macvlan;
+use super::wanted::{Family, is_our_macvlan};
 use crate::net::address::{Address, Attributes};
 use crate::net::route::Route;
 use crate::net::rule::Rule;
@@ -24,6 +24,8 @@ pub(super) enum Step {
         setting: ArpSetting,
         before: i32,
     },
+    /// Has settings of a macvlan interface put right that somebody changed.
+    SetUp(String, Family),
     Raise(u32),
     AddAddress(Address, Attributes),
     AddRoute(Route),
@@ -41,7 +43,7 @@ impl Step {
             Self::AddAddress(address, _) => Some(Thing::Address(*address)),
             Self::AddRoute(route) => Some(Thing::Route(route.clone())),
             Self::AddRule(rule) => Some(Thing::Rule(rule.clone())),
-            Self::Lower(_) | Self::Remove(_) | Self::Raise(_) => None,
+            Self::Lower(_) | Self::Remove(_) | Self::SetUp(..) | Self::Raise(_) => None,
         }
     }
 }
@@ -53,6 +55,7 @@ impl fmt::Display for Step {
             Self::Remove(thing) => write!(f, "remove {thing}"),
             Self::MakeMacvlan(name, macvlan) => write!(f, "make {name} on interface {}", macvlan.below),
             Self::SetArp { index, setting, .. } => write!(f, "set {} of interface {index}", setting.key()),
+            Self::SetUp(name, _) => write!(f, "put the settings of {name} right"),
             Self::Raise(index) => write!(f, "bring interface {index} up"),
             Self::AddAddress(..) | Self::AddRoute(_) | Self::AddRule(_) => {
                 write!(f, "add ")?;
@@ -73,6 +76,9 @@ pub(super) fn plan(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> 
     steps.extend(lower.into_iter().map(|(_, link)| Step::Lower(link.index)));
     let missing = target.macvlans.iter().filter(|(name, _)| mirror.by_name(name).is_none());
     steps.extend(missing.map(|(name, macvlan)| Step::MakeMacvlan(name.clone(), *macvlan)));
+    let astray = target.macvlans.iter().filter(|(name, _)| mirror.astray.contains(*name));
+    let astray = astray.filter(|(name, _)| mirror.by_name(name).is_some());
+    steps.extend(astray.map(|(name, macvlan)| Step::SetUp(name.clone(), macvlan.family)));
     steps.extend(arp_settings(mirror, target, held));
     steps.extend(raise.into_iter().map(|(_, link)| Step::Raise(link.index)));
     let missing = target.addresses.iter().filter(|(at, _)| mirror.present(**at).is_none());

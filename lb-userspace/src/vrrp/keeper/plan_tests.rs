@@ -215,6 +215,9 @@ fn a_virtual_mac_is_made_at_the_start_up_only_while_held_and_carries_the_address
     host.arp = ArpSetting::ALL.map(|setting| ((BASE, setting), setting.value())).into();
     let held: BTreeSet<Thing> = first.iter().filter_map(Step::thing).collect();
     assert_eq!(steps(&host, &[mac(false)], &held), []);
+    host.astray.insert("vrrp4.51.2".into());
+    assert_eq!(steps(&host, &[mac(false)], &held), [Step::SetUp("vrrp4.51.2".into(), Family::V4)]);
+    host.astray.clear();
     let taken = steps(&host, &[mac(true)], &held);
     let [Step::Raise(MACVLAN), Step::AddAddress(address, attributes)] = &taken[..] else {
         panic!("{taken:?}")
@@ -339,6 +342,7 @@ fn carry_out(mirror: &mut Mirror, held: &mut BTreeSet<Thing>, steps: &[Step]) {
                 };
                 mirror.take(&Message::NewAddress(message));
             }
+            Step::SetUp(name, _) => drop(mirror.astray.remove(name)),
             Step::AddRoute(route) => drop(mirror.routes.insert(route.clone())),
             Step::AddRule(rule) => drop(mirror.rules.insert(rule.clone())),
         }

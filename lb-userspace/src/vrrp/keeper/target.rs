@@ -72,6 +72,10 @@ impl Target {
         present.ours || self.configured.get(&(present.at.index, present.at.address)) == Some(&false)
     }
 
+    pub(super) fn has_v4_macvlans(&self) -> bool {
+        self.macvlans.values().any(|macvlan| macvlan.family == Family::V4)
+    }
+
     /// Configured addresses that are there without being held, or not as they should be.
     pub(super) fn surplus<'a>(&'a self, mirror: &'a Mirror) -> impl Iterator<Item = &'a Present> {
         let configured = self.configured.iter();

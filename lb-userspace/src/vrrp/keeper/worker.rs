@@ -16,6 +16,7 @@ use super::plan::{Step, adopted, plan};
 use super::refuser::Refuser;
 use super::refusing::Refusing;
 use super::seen::{Primaries, seen};
+use super::settings;
 use super::target::{Group, Target};
 use super::{Guard, Registered, Seen, Wanted};
 use crate::net::netlink::BATCH;
@@ -63,6 +64,9 @@ pub(super) struct Worker {
     announcer: Announcer,
     read_due: Instant,
     routes_due: bool,
+    settings_due: bool,
+    /// Told that the host's own filter is too strict.
+    told_strict: bool,
     failing: bool,
     /// There is more to do than one round may.
     unfinished: bool,
@@ -90,6 +94,8 @@ impl Worker {
             announcer: Announcer::default(),
             read_due: Instant::now(),
             routes_due: false,
+            settings_due: false,
+            told_strict: false,
             failing: false,
             unfinished: false,
         }
@@ -231,6 +237,7 @@ impl Worker {
             self.mirror = kernel.read().context("cannot read the host's interfaces by netlink")?;
             self.read_due = Instant::now() + READ_EVERY;
             self.routes_due = false;
+            self.settings_due = true;
         }
         self.learn();
         Ok(())
@@ -314,6 +321,9 @@ impl Worker {
         let groups = self.entries.iter().map(|(group, entry)| (*group, &entry.wanted));
         self.target = Target::new(&self.mirror, &self.names, groups);
         self.mirror.arp = self.read_arp();
+        if std::mem::take(&mut self.settings_due) {
+            self.check_settings();
+        }
         // Before the addresses change, so that the drivers learn early and never see their own.
         let mut primaries = Primaries::new(&self.mirror, &self.target);
         for entry in self.entries.values() {
@@ -335,6 +345,20 @@ impl Worker {
             Some(((index, setting), sysctl::read("ipv4", &link.name, setting.key()).ok()?))
         };
         both.filter_map(read).collect()
+    }
+
+    fn check_settings(&mut self) {
+        let there = self.target.macvlans.iter().filter(|(name, _)| self.mirror.by_name(name).is_some());
+        let astray = there.filter(|(name, macvlan)| !settings::are_set(name, macvlan.family));
+        self.mirror.astray = astray.map(|(name, _)| name.clone()).collect();
+        let strict = self.target.has_v4_macvlans() && settings::host_filters_strictly();
+        if strict && !std::mem::replace(&mut self.told_strict, true) {
+            log_problem(
+                "net.ipv4.conf.all.rp_filter is 1, which overrides the 0 of interfaces with virtual MAC addresses: what is sent \
+                 to these addresses is dropped; set it to 0 or 2"
+                    .to_owned(),
+            );
+        }
     }
 
     /// Queues the announcements that were asked for, of what is there; the rest is announced when it is added.
