@@ -129,6 +129,11 @@ impl Mirror {
         self.addresses.range(range).map(|(_, numbered)| &numbered.present)
     }
 
+    /// Those that Evenkeel added, at any time.
+    pub(super) fn ours(&self) -> impl Iterator<Item = &Present> {
+        self.addresses.values().map(|numbered| &numbered.present).filter(|present| present.ours)
+    }
+
     /// All of the interface, in the kernel's order.
     pub(super) fn on(&self, index: u32) -> Vec<&Present> {
         let first = IpAddr::from([0; 4]);

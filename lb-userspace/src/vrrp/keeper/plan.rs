@@ -128,6 +128,9 @@ fn removals(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> BTreeSe
     });
     let mut removals: BTreeSet<Thing> = done.cloned().collect();
     removals.extend(target.surplus(mirror).map(|present| Thing::Address(present.at)));
+    // Also of an instance that the configuration has no more, or has and that did not register yet: it begins without any.
+    let nobodys = mirror.ours().filter(|present| !target.addresses.contains_key(&present.at));
+    removals.extend(nobodys.map(|present| Thing::Address(present.at)));
     let stale = mirror.links().filter(|link| {
         link.macvlan_on.is_some()
             && is_our_macvlan(&link.name, link.mac)

@@ -128,6 +128,14 @@ fn an_address_left_behind_is_removed_and_others_are_let_alone() {
 }
 
 #[test]
+fn an_address_marked_as_ours_that_no_instance_has_any_more_is_removed() {
+    let (left, held) = (at(BASE, OTHER, 24), at(BASE, VIRTUAL, 24));
+    let found = mirror(&[present(at(BASE, PRIMARY, 24), false), present(left, true), present(held, true)]);
+    let groups = [wanted(true, &instance(&[VIRTUAL]))];
+    assert_eq!(steps(&found, &groups, &BTreeSet::new()), [Step::Remove(Thing::Address(left))]);
+}
+
+#[test]
 fn what_was_held_and_is_configured_no_more_is_removed() {
     let found = mirror(&[present(at(BASE, VIRTUAL, 24), true), present(at(BASE, OTHER, 24), true)]);
     let held = [VIRTUAL, OTHER].map(|text| Thing::Address(at(BASE, text, 24)));
@@ -235,7 +243,8 @@ fn a_virtual_mac_is_made_at_the_start_up_only_while_held_and_carries_the_address
         removed(&steps(&host, &[], &all)),
         [&[Thing::Address(*address), name.clone()], &left[..]].concat()
     );
-    assert_eq!(removed(&steps(&host, &[], &none)), [name], "left behind by a crash");
+    let left = [Thing::Address(*address), name];
+    assert_eq!(removed(&steps(&host, &[], &none)), left, "left behind by a crash");
 }
 
 #[test]
