@@ -55,9 +55,7 @@ impl Mirror {
             Message::DelAddress(message) => {
                 address::parse(message).is_some_and(|present| self.address_gone(present.at))
             }
-            Message::NewRoute(message) => {
-                route::parse(message).is_some_and(|route| self.routes.insert(route))
-            }
+            Message::NewRoute(message) => route::parse(message).is_some_and(|route| self.route(route)),
             Message::DelRoute(message) => {
                 route::parse(message).is_some_and(|route| self.routes.remove(&route))
             }
@@ -88,6 +86,15 @@ impl Mirror {
         }
         self.addresses.retain(|(at, _, _), _| *at != index);
         true
+    }
+
+    fn route(&mut self, route: Route) -> bool {
+        // What was added here without an interface, and the kernel has chosen one.
+        let added = self.routes.iter().find(|known| **known != route && route.is(known)).cloned();
+        if let Some(added) = &added {
+            self.routes.remove(added);
+        }
+        self.routes.insert(route) && added.is_none()
     }
 
     pub(super) fn address(&mut self, present: Present) -> bool {

@@ -137,8 +137,12 @@ fn removals(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> BTreeSe
             && !target.macvlans.contains_key(&link.name)
     });
     removals.extend(stale.map(|link| Thing::Macvlan(link.name.clone())));
-    let routes = mirror.routes.iter().filter(|route| !target.routes.iter().any(|wanted| route.is(wanted)));
-    removals.extend(routes.cloned().map(Thing::Route));
+    let nobodys = mirror.routes.iter().filter(|route| !target.routes.iter().any(|wanted| route.is(wanted)));
+    let leaves = |route: &Route| {
+        removals.iter().any(|thing| matches!(thing, Thing::Route(leaving) if route.is(leaving)))
+    };
+    let routes: Vec<Thing> = nobodys.filter(|route| !leaves(route)).cloned().map(Thing::Route).collect();
+    removals.extend(routes);
     removals.extend(mirror.rules.difference(&target.rules).cloned().map(Thing::Rule));
     removals
 }

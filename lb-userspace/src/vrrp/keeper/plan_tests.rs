@@ -294,12 +294,17 @@ fn routes_and_rules_come_with_the_addresses_and_go_and_those_of_others_stay() {
     assert_eq!(added.to, (ip("198.51.100.0"), 24));
     // The kernel says by which interface.
     host.address(present(at(BASE, VIRTUAL, 24), true));
+    host.routes.insert(added.clone());
     let there = route::Route { index: Some(BASE), ..added.clone() };
     host.take(&route::add(&there).message);
     let Step::AddRule(added) = &taken[2] else { panic!() };
     host.take(&rule::add(added).message);
     assert_eq!(steps(&host, &[wanted(true, &instance)], &none), []);
     assert_eq!(removed(&steps(&host, &[wanted(false, &instance)], &none)).len(), 3);
+    let held: BTreeSet<Thing> = taken.iter().filter_map(Step::thing).collect();
+    let released = removed(&steps(&host, &[wanted(false, &instance)], &held));
+    assert_eq!(BTreeSet::from_iter(released.clone()), held);
+    assert_eq!(released.len(), 3, "each once");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The thread that keeps everything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -258,6 +259,7 @@ impl Worker {
     fn plan_and_apply(&mut self) -> anyhow::Result<Option<(String, String)>> {
         let mut first = None;
         let mut failed = BTreeSet::new();
+        let mut releasing = false;
         let mut changes = Changes::default();
         self.unfinished = true;
         for _ in 0..PLANS {
@@ -275,8 +277,13 @@ impl Worker {
                 let answers = self.applier.apply(&mut kernel.requests, chunk, &mut self.mirror)?;
                 for (step, answer) in chunk.iter().zip(answers) {
                     match (step, answer) {
+                        (_, Err(error)) if is_outdated(step, &error) => {
+                            failed.insert(step.clone());
+                            self.read_due = self.read_due.min(Instant::now() + RETRY_EVERY);
+                        }
                         (_, Err(error)) => {
                             failed.insert(step.clone());
+                            releasing |= matches!(step, Step::Remove(_) | Step::Lower(_));
                             first.get_or_insert_with(|| (self.describe(step), error.to_string()));
                         }
                         (Step::AddAddress(address, _), Ok(())) => {
@@ -299,7 +306,6 @@ impl Worker {
             self.take_wanted();
         }
         changes.log();
-        let releasing = failed.iter().any(|step| matches!(step, Step::Remove(_) | Step::Lower(_)));
         if !releasing && !self.unfinished {
             for released in self.leaving.drain(..) {
                 // Nobody may wait for it.
@@ -396,6 +402,17 @@ impl Worker {
             log_problem(problem);
         }
     }
+}
+
+/// Whether it failed as its interface went meanwhile, which the next plan knows.
+fn is_outdated(step: &Step, error: &io::Error) -> bool {
+    let of_interface = match step {
+        Step::Lower(_) | Step::Raise(_) | Step::MakeMacvlan(..) | Step::SetUp(..) | Step::AddAddress(..) => {
+            true
+        }
+        Step::Remove(_) | Step::SetArp { .. } | Step::AddRoute(_) | Step::AddRule(_) => false,
+    };
+    of_interface && error.raw_os_error() == Some(libc::ENODEV)
 }
 
 /// Ready when something changed; never, without a connection.
