@@ -25,6 +25,8 @@ pub(super) struct Mirror {
     pub(super) arp: BTreeMap<(u32, ArpSetting), i32>,
     /// Macvlan interfaces with virtual MAC addresses that have other settings than they should.
     pub(super) astray: BTreeSet<String>,
+    /// Interfaces that were down and are up, until somebody takes note.
+    pub(super) returned: BTreeSet<u32>,
     next: u64,
 }
 
@@ -42,6 +44,13 @@ impl Mirror {
             mirror.take(message);
         }
         mirror
+    }
+
+    /// Takes from the one before what only a comparison tells.
+    pub(super) fn follow(&mut self, before: &Self) {
+        let was_down = |link: &&Link| before.by_index(link.index).is_some_and(|old| !old.up);
+        let returned = self.links.values().filter(|link| link.up).filter(was_down).map(|link| link.index);
+        self.returned = returned.chain(before.returned.iter().copied()).collect();
     }
 
     /// Whether the message says anything new that somebody else did.
@@ -70,10 +79,13 @@ impl Mirror {
         if link.name.is_empty() || self.links.get(&link.index) == Some(&link) {
             return false;
         }
-        if let Some(old) = self.links.insert(link.index, link.clone())
-            && self.by_name.get(&old.name) == Some(&link.index)
-        {
-            self.by_name.remove(&old.name);
+        if let Some(old) = self.links.insert(link.index, link.clone()) {
+            if self.by_name.get(&old.name) == Some(&link.index) {
+                self.by_name.remove(&old.name);
+            }
+            if link.up && !old.up {
+                self.returned.insert(link.index);
+            }
         }
         self.by_name.insert(link.name, link.index);
         true

@@ -274,6 +274,33 @@ fn an_address_may_have_its_own_interface_label_and_scope() {
 }
 
 #[test]
+fn what_is_held_on_an_interface_that_comes_back_is_to_be_announced_again() {
+    let mut host = mirror(&[]);
+    let other = link_message(3, "eth1");
+    let Message::NewLink(mut down) = other.clone() else { unreachable!() };
+    down.header.flags = rtnetlink::packet_route::link::LinkFlags::Up;
+    let mut instance = instance(&[VIRTUAL, OTHER]);
+    instance.addresses[0].interface = Some("eth1".into());
+    let announced = |host: &Mirror| {
+        let target = target(host, &[wanted(true, &instance)]).1;
+        target.announced_by(&host.returned).collect::<Vec<_>>()
+    };
+    host.take(&other);
+    assert_eq!(announced(&host), [], "it was not away");
+    host.take(&Message::NewLink(down.clone()));
+    let away = host.clone();
+    assert_eq!(announced(&away), []);
+    host.take(&other);
+    assert_eq!(announced(&host), [at(3, VIRTUAL, 24)]);
+    let mut read = Mirror::of(&[link_message(BASE, "eth0"), other]);
+    read.follow(&away);
+    assert_eq!(announced(&read), [at(3, VIRTUAL, 24)], "though nothing was told");
+    let mut again = Mirror::of(&[link_message(BASE, "eth0"), Message::NewLink(down)]);
+    again.follow(&read);
+    assert_eq!(announced(&again), [at(3, VIRTUAL, 24)], "until it is taken note of");
+}
+
+#[test]
 fn routes_and_rules_come_with_the_addresses_and_go_and_those_of_others_stay() {
     let mut instance = instance(&[VIRTUAL]);
     instance.routes.push(ModelRoute {

@@ -235,7 +235,9 @@ impl Worker {
             kernel.watch_routes().context("cannot watch routes by netlink")?;
         }
         if self.read_due <= Instant::now() {
-            self.mirror = kernel.read().context("cannot read the host's interfaces by netlink")?;
+            let mut mirror = kernel.read().context("cannot read the host's interfaces by netlink")?;
+            mirror.follow(&self.mirror);
+            self.mirror = mirror;
             self.read_due = Instant::now() + READ_EVERY;
             self.routes_due = false;
             self.settings_due = true;
@@ -266,6 +268,7 @@ impl Worker {
             let began = Instant::now();
             let mut steps = self.plan()?;
             self.answer_bursts();
+            self.announce_returned();
             steps.retain(|step| !failed.contains(step));
             if steps.is_empty() {
                 self.unfinished = false;
@@ -381,6 +384,15 @@ impl Worker {
             if asked.contains(&held.group) && self.mirror.present(*at).is_some() {
                 self.announcer.add(*at);
             }
+        }
+    }
+
+    /// Queues the announcements of what is held on interfaces that came back: neighbours and switches there may have forgotten
+    /// it. A group whose own interface was away has let go meanwhile; an address may have another interface.
+    fn announce_returned(&mut self) {
+        let returned = std::mem::take(&mut self.mirror.returned);
+        for at in self.target.announced_by(&returned).filter(|at| self.mirror.present(*at).is_some()) {
+            self.announcer.add(at);
         }
     }
 
