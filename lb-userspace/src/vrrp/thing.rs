@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
+use std::sync::Once;
 
 use nix::net::if_::if_indextoname;
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,7 @@ use crate::net::netlink::{Answer, Request, Requests};
 use crate::net::route::{self, Route};
 use crate::net::rule::{self, Rule};
 use crate::net::{link, sysctl};
+use crate::vrrp::log::log;
 
 /// What an interface with virtual MAC addresses on it must not do with ARP, or it would give its own MAC address for virtual
 /// addresses.
@@ -132,8 +134,15 @@ impl Promotion {
         });
         let names = indexes.collect::<BTreeSet<u32>>().into_iter().filter_map(name_of);
         let off = names.filter(|name| sysctl::read("ipv4", name, PROMOTE).is_ok_and(|value| value == 0));
-        // Where it may not be set, the keeper adds again what is its own.
-        Self(off.filter(|name| sysctl::write("ipv4", name, PROMOTE, 1).is_ok()).collect())
+        let set = |name: &String| match sysctl::write("ipv4", name, PROMOTE, 1) {
+            Ok(()) => true,
+            // The keeper adds again what is its own.
+            Err(error) => {
+                tell_once(name, &error);
+                false
+            }
+        };
+        Self(off.filter(set).collect())
     }
 }
 
@@ -144,6 +153,15 @@ impl Drop for Promotion {
             let _ = sysctl::write("ipv4", name, PROMOTE, 0);
         }
     }
+}
+
+fn tell_once(name: &str, error: &io::Error) {
+    static TOLD: Once = Once::new();
+    let line = format!(
+        "virtual addresses: cannot set net.ipv4.conf.{name}.{PROMOTE}: {error}; an address of the host goes too when it was \
+         added after a virtual one of its network, so set it to 1 or allow writing to /proc/sys/net"
+    );
+    TOLD.call_once(|| log(move || tracing::warn!("{line}")));
 }
 
 /// `None` when there is no such interface.

@@ -175,6 +175,28 @@ fn each_kind_of_thing_comes_when_it_is_held_goes_when_not_and_comes_back_when_so
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
+fn settings_of_a_virtual_mac_that_somebody_changes_are_put_right() {
+    let lab = Lab::new(1);
+    let host = &lab.hosts[0];
+    let keeper = host.run(start_keeper);
+    let _registration = hold(&keeper, &everything());
+    assert_all_there(host);
+    let link = |family: &str| {
+        let links = host.output(&["ip", "-o", "link"]);
+        let line = links.lines().find(|line| line.contains(family)).unwrap().to_owned();
+        line.split([' ', '@']).nth(1).unwrap().to_owned()
+    };
+    let filter = format!("/proc/sys/net/ipv4/conf/{}/rp_filter", link("vrrp4."));
+    let made = format!("/proc/sys/net/ipv6/conf/{}/addr_gen_mode", link("vrrp6."));
+    let values = || host.output(&["cat", &filter, &made]).split_whitespace().collect::<String>();
+    assert_eq!(values(), "01");
+    host.output(&["sh", "-c", &format!("echo 1 > {filter}; echo 0 > {made}")]);
+    assert_eq!(values(), "10");
+    wait_many(|| values() == "01");
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
 fn an_interface_is_followed_when_renamed_and_found_again_when_made_anew() {
     let lab = Lab::new(1);
     let host = &lab.hosts[0];
@@ -236,6 +258,7 @@ fn what_a_crash_left_is_cleaned_at_the_start_and_what_is_not_ours_stays() {
     macvlan("vrrp4.77.2", "00:00:5e:00:01:4d");
     macvlan("vrrp.78", "00:00:5e:00:01:4e");
     host.ip(&["address", "add", "203.0.113.10/24", "dev", "eth0"]);
+    host.ip(&["address", "add", "203.0.113.98/24", "dev", "eth0", "proto", "0x70"]);
     host.ip(&["address", "add", "203.0.113.99/24", "dev", "eth0"]);
     host.ip(&["route", "add", "192.0.2.0/24", "via", "203.0.113.254", "proto", "112"]);
     host.ip(&["route", "add", "192.0.3.0/24", "via", "203.0.113.254"]);
@@ -246,7 +269,9 @@ fn what_a_crash_left_is_cleaned_at_the_start_and_what_is_not_ours_stays() {
     let shown = || ["link", "address", "route", "rule"].map(|what| host.output(&["ip", what])).concat();
     eventually("what was left is gone", || {
         let shown = shown();
-        ["vrrp4.77.2", "203.0.113.10/24", "192.0.2.0", "1000:"].iter().all(|left| !shown.contains(left))
+        ["vrrp4.77.2", "203.0.113.10/24", "203.0.113.98/24", "192.0.2.0", "1000:"]
+            .iter()
+            .all(|left| !shown.contains(left))
     });
     let shown = shown();
     assert!(["vrrp.78", "203.0.113.99/24", "192.0.3.0", "1002:"].iter().all(|other| shown.contains(other)));

@@ -5,13 +5,13 @@ use std::io;
 
 use super::mirror::Mirror;
 use super::plan::Step;
+use super::settings;
 use super::target::Macvlan;
-use super::wanted::Family;
 use crate::net::address::{self, Present};
 use crate::net::netlink::{Answer, Request, Requests};
 use crate::net::{link, route, rule, sysctl};
 use crate::vrrp::guard::Guard;
-use crate::vrrp::thing::{ArpSetting, Thing, name_of, undo};
+use crate::vrrp::thing::{Thing, name_of, undo};
 
 #[derive(Debug)]
 pub(super) struct Applier {
@@ -87,6 +87,7 @@ fn removal(step: &Step) -> Option<&Thing> {
         Step::Lower(_)
         | Step::MakeMacvlan(..)
         | Step::SetArp { .. }
+        | Step::SetUp(..)
         | Step::Raise(_)
         | Step::AddAddress(..)
         | Step::AddRoute(_)
@@ -125,7 +126,7 @@ fn request(step: &Step) -> Option<Request> {
         Step::AddAddress(address, attributes) => Some(address::add(*address, attributes)),
         Step::AddRoute(route) => Some(route::add(route)),
         Step::AddRule(rule) => Some(rule::add(rule)),
-        Step::Remove(_) | Step::SetArp { .. } => None,
+        Step::Remove(_) | Step::SetArp { .. } | Step::SetUp(..) => None,
     }
 }
 
@@ -139,39 +140,18 @@ fn complete(step: &Step, mirror: &mut Mirror) -> Answer {
         }
         Step::AddRoute(route) => drop(mirror.routes.insert(route.clone())),
         Step::AddRule(rule) => drop(mirror.rules.insert(rule.clone())),
-        Step::MakeMacvlan(name, macvlan) => prepare(name, macvlan)?,
+        Step::MakeMacvlan(name, Macvlan { family, .. }) | Step::SetUp(name, family) => {
+            // Until it is known to be done.
+            mirror.astray.insert(name.clone());
+            settings::set(name, *family)?;
+            mirror.astray.remove(name);
+        }
         Step::SetArp { index, setting, .. } => {
             let Some(name) = name_of(*index) else { return Ok(()) };
             sysctl::write("ipv4", &name, setting.key(), setting.value())?;
             mirror.arp.insert((*index, *setting), setting.value());
         }
         Step::Lower(_) | Step::Raise(_) | Step::Remove(_) => {}
-    }
-    Ok(())
-}
-
-/// Of a macvlan interface with a virtual MAC address, before it is up. What it receives has come for addresses that routes
-/// lead to by the interface below, mostly; it must have no address of its own.
-fn prepare(name: &str, macvlan: &Macvlan) -> Answer {
-    sysctl::write("ipv4", name, "rp_filter", 0)?;
-    sysctl::write("ipv4", name, "accept_local", 1)?;
-    sysctl::write("ipv4", name, ArpSetting::Ignore.key(), ArpSetting::Ignore.value())?;
-    let v6 = [
-        // IN6_ADDR_GEN_MODE_NONE.
-        ("addr_gen_mode", 1),
-        ("accept_dad", 0),
-        ("accept_ra", 0),
-        ("autoconf", 0),
-        ("disable_ipv6", i32::from(macvlan.family == Family::V4)),
-    ];
-    for (key, value) in v6 {
-        match sysctl::write("ipv6", name, key, value) {
-            // A host without IPv6.
-            Err(error) if macvlan.family == Family::V6 || error.kind() != io::ErrorKind::NotFound => {
-                return Err(error);
-            }
-            Ok(()) | Err(_) => {}
-        }
     }
     Ok(())
 }

@@ -23,6 +23,10 @@ pub(super) struct Mirror {
     pub(super) rules: BTreeSet<Rule>,
     /// Of interfaces that carry virtual MAC addresses.
     pub(super) arp: BTreeMap<(u32, ArpSetting), i32>,
+    /// Macvlan interfaces with virtual MAC addresses that have other settings than they should.
+    pub(super) astray: BTreeSet<String>,
+    /// Interfaces that were down and are up, until somebody takes note.
+    pub(super) returned: BTreeSet<u32>,
     next: u64,
 }
 
@@ -42,6 +46,13 @@ impl Mirror {
         mirror
     }
 
+    /// Takes from the one before what only a comparison tells.
+    pub(super) fn follow(&mut self, before: &Self) {
+        let was_down = |link: &&Link| before.by_index(link.index).is_some_and(|old| !old.up);
+        let returned = self.links.values().filter(|link| link.up).filter(was_down).map(|link| link.index);
+        self.returned = returned.chain(before.returned.iter().copied()).collect();
+    }
+
     /// Whether the message says anything new that somebody else did.
     pub(super) fn take(&mut self, message: &Message) -> bool {
         match message {
@@ -53,9 +64,7 @@ impl Mirror {
             Message::DelAddress(message) => {
                 address::parse(message).is_some_and(|present| self.address_gone(present.at))
             }
-            Message::NewRoute(message) => {
-                route::parse(message).is_some_and(|route| self.routes.insert(route))
-            }
+            Message::NewRoute(message) => route::parse(message).is_some_and(|route| self.route(route)),
             Message::DelRoute(message) => {
                 route::parse(message).is_some_and(|route| self.routes.remove(&route))
             }
@@ -70,10 +79,13 @@ impl Mirror {
         if link.name.is_empty() || self.links.get(&link.index) == Some(&link) {
             return false;
         }
-        if let Some(old) = self.links.insert(link.index, link.clone())
-            && self.by_name.get(&old.name) == Some(&link.index)
-        {
-            self.by_name.remove(&old.name);
+        if let Some(old) = self.links.insert(link.index, link.clone()) {
+            if self.by_name.get(&old.name) == Some(&link.index) {
+                self.by_name.remove(&old.name);
+            }
+            if link.up && !old.up {
+                self.returned.insert(link.index);
+            }
         }
         self.by_name.insert(link.name, link.index);
         true
@@ -86,6 +98,15 @@ impl Mirror {
         }
         self.addresses.retain(|(at, _, _), _| *at != index);
         true
+    }
+
+    fn route(&mut self, route: Route) -> bool {
+        // What was added here without an interface, and the kernel has chosen one.
+        let added = self.routes.iter().find(|known| **known != route && route.is(known)).cloned();
+        if let Some(added) = &added {
+            self.routes.remove(added);
+        }
+        self.routes.insert(route) && added.is_none()
     }
 
     pub(super) fn address(&mut self, present: Present) -> bool {
@@ -125,6 +146,11 @@ impl Mirror {
     pub(super) fn present_as(&self, index: u32, address: IpAddr) -> impl Iterator<Item = &Present> {
         let range = (index, address, 0)..=(index, address, u8::MAX);
         self.addresses.range(range).map(|(_, numbered)| &numbered.present)
+    }
+
+    /// Those that Evenkeel added, at any time.
+    pub(super) fn ours(&self) -> impl Iterator<Item = &Present> {
+        self.addresses.values().map(|numbered| &numbered.present).filter(|present| present.ours)
     }
 
     /// All of the interface, in the kernel's order.

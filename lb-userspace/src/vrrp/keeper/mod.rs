@@ -24,6 +24,7 @@ mod refusals;
 mod refuser;
 mod refusing;
 mod seen;
+mod settings;
 mod target;
 mod wanted;
 mod worker;
@@ -78,8 +79,9 @@ struct Registered {
 }
 
 impl Keeper {
-    /// Starts the thread, in the caller's network namespace. What an earlier daemon left there that cannot be wanted is
-    /// removed; the rest when a group that knows of it registers.
+    /// Starts the thread, in the caller's network namespace. What an earlier daemon left there is removed at once, as
+    /// no group holds anything when it registers; addresses on kernels that do not keep the mark (before 5.18) when a group
+    /// that knows of them registers.
     ///
     /// # Errors
     /// The thread cannot be started.

@@ -7,7 +7,7 @@ use std::fmt;
 
 use super::mirror::Mirror;
 use super::target::{Macvlan, Target};
-use super::wanted::is_our_macvlan;
+use super::wanted::{Family, is_our_macvlan};
 use crate::net::address::{Address, Attributes};
 use crate::net::route::Route;
 use crate::net::rule::Rule;
@@ -24,6 +24,8 @@ pub(super) enum Step {
         setting: ArpSetting,
         before: i32,
     },
+    /// Has settings of a macvlan interface put right that somebody changed.
+    SetUp(String, Family),
     Raise(u32),
     AddAddress(Address, Attributes),
     AddRoute(Route),
@@ -41,7 +43,7 @@ impl Step {
             Self::AddAddress(address, _) => Some(Thing::Address(*address)),
             Self::AddRoute(route) => Some(Thing::Route(route.clone())),
             Self::AddRule(rule) => Some(Thing::Rule(rule.clone())),
-            Self::Lower(_) | Self::Remove(_) | Self::Raise(_) => None,
+            Self::Lower(_) | Self::Remove(_) | Self::SetUp(..) | Self::Raise(_) => None,
         }
     }
 }
@@ -53,6 +55,7 @@ impl fmt::Display for Step {
             Self::Remove(thing) => write!(f, "remove {thing}"),
             Self::MakeMacvlan(name, macvlan) => write!(f, "make {name} on interface {}", macvlan.below),
             Self::SetArp { index, setting, .. } => write!(f, "set {} of interface {index}", setting.key()),
+            Self::SetUp(name, _) => write!(f, "put the settings of {name} right"),
             Self::Raise(index) => write!(f, "bring interface {index} up"),
             Self::AddAddress(..) | Self::AddRoute(_) | Self::AddRule(_) => {
                 write!(f, "add ")?;
@@ -73,6 +76,9 @@ pub(super) fn plan(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> 
     steps.extend(lower.into_iter().map(|(_, link)| Step::Lower(link.index)));
     let missing = target.macvlans.iter().filter(|(name, _)| mirror.by_name(name).is_none());
     steps.extend(missing.map(|(name, macvlan)| Step::MakeMacvlan(name.clone(), *macvlan)));
+    let astray = target.macvlans.iter().filter(|(name, _)| mirror.astray.contains(*name));
+    let astray = astray.filter(|(name, _)| mirror.by_name(name).is_some());
+    steps.extend(astray.map(|(name, macvlan)| Step::SetUp(name.clone(), macvlan.family)));
     steps.extend(arp_settings(mirror, target, held));
     steps.extend(raise.into_iter().map(|(_, link)| Step::Raise(link.index)));
     let missing = target.addresses.iter().filter(|(at, _)| mirror.present(**at).is_none());
@@ -122,14 +128,21 @@ fn removals(mirror: &Mirror, target: &Target, held: &BTreeSet<Thing>) -> BTreeSe
     });
     let mut removals: BTreeSet<Thing> = done.cloned().collect();
     removals.extend(target.surplus(mirror).map(|present| Thing::Address(present.at)));
+    // Also of an instance that the configuration has no more, or has and that did not register yet: it begins without any.
+    let nobodys = mirror.ours().filter(|present| !target.addresses.contains_key(&present.at));
+    removals.extend(nobodys.map(|present| Thing::Address(present.at)));
     let stale = mirror.links().filter(|link| {
         link.macvlan_on.is_some()
             && is_our_macvlan(&link.name, link.mac)
             && !target.macvlans.contains_key(&link.name)
     });
     removals.extend(stale.map(|link| Thing::Macvlan(link.name.clone())));
-    let routes = mirror.routes.iter().filter(|route| !target.routes.iter().any(|wanted| route.is(wanted)));
-    removals.extend(routes.cloned().map(Thing::Route));
+    let nobodys = mirror.routes.iter().filter(|route| !target.routes.iter().any(|wanted| route.is(wanted)));
+    let leaves = |route: &Route| {
+        removals.iter().any(|thing| matches!(thing, Thing::Route(leaving) if route.is(leaving)))
+    };
+    let routes: Vec<Thing> = nobodys.filter(|route| !leaves(route)).cloned().map(Thing::Route).collect();
+    removals.extend(routes);
     removals.extend(mirror.rules.difference(&target.rules).cloned().map(Thing::Rule));
     removals
 }

@@ -128,6 +128,14 @@ fn an_address_left_behind_is_removed_and_others_are_let_alone() {
 }
 
 #[test]
+fn an_address_marked_as_ours_that_no_instance_has_any_more_is_removed() {
+    let (left, held) = (at(BASE, OTHER, 24), at(BASE, VIRTUAL, 24));
+    let found = mirror(&[present(at(BASE, PRIMARY, 24), false), present(left, true), present(held, true)]);
+    let groups = [wanted(true, &instance(&[VIRTUAL]))];
+    assert_eq!(steps(&found, &groups, &BTreeSet::new()), [Step::Remove(Thing::Address(left))]);
+}
+
+#[test]
 fn what_was_held_and_is_configured_no_more_is_removed() {
     let found = mirror(&[present(at(BASE, VIRTUAL, 24), true), present(at(BASE, OTHER, 24), true)]);
     let held = [VIRTUAL, OTHER].map(|text| Thing::Address(at(BASE, text, 24)));
@@ -215,6 +223,9 @@ fn a_virtual_mac_is_made_at_the_start_up_only_while_held_and_carries_the_address
     host.arp = ArpSetting::ALL.map(|setting| ((BASE, setting), setting.value())).into();
     let held: BTreeSet<Thing> = first.iter().filter_map(Step::thing).collect();
     assert_eq!(steps(&host, &[mac(false)], &held), []);
+    host.astray.insert("vrrp4.51.2".into());
+    assert_eq!(steps(&host, &[mac(false)], &held), [Step::SetUp("vrrp4.51.2".into(), Family::V4)]);
+    host.astray.clear();
     let taken = steps(&host, &[mac(true)], &held);
     let [Step::Raise(MACVLAN), Step::AddAddress(address, attributes)] = &taken[..] else {
         panic!("{taken:?}")
@@ -232,7 +243,8 @@ fn a_virtual_mac_is_made_at_the_start_up_only_while_held_and_carries_the_address
         removed(&steps(&host, &[], &all)),
         [&[Thing::Address(*address), name.clone()], &left[..]].concat()
     );
-    assert_eq!(removed(&steps(&host, &[], &none)), [name], "left behind by a crash");
+    let left = [Thing::Address(*address), name];
+    assert_eq!(removed(&steps(&host, &[], &none)), left, "left behind by a crash");
 }
 
 #[test]
@@ -262,6 +274,33 @@ fn an_address_may_have_its_own_interface_label_and_scope() {
 }
 
 #[test]
+fn what_is_held_on_an_interface_that_comes_back_is_to_be_announced_again() {
+    let mut host = mirror(&[]);
+    let other = link_message(3, "eth1");
+    let Message::NewLink(mut down) = other.clone() else { unreachable!() };
+    down.header.flags = rtnetlink::packet_route::link::LinkFlags::Up;
+    let mut instance = instance(&[VIRTUAL, OTHER]);
+    instance.addresses[0].interface = Some("eth1".into());
+    let announced = |host: &Mirror| {
+        let target = target(host, &[wanted(true, &instance)]).1;
+        target.announced_by(&host.returned).collect::<Vec<_>>()
+    };
+    host.take(&other);
+    assert_eq!(announced(&host), [], "it was not away");
+    host.take(&Message::NewLink(down.clone()));
+    let away = host.clone();
+    assert_eq!(announced(&away), []);
+    host.take(&other);
+    assert_eq!(announced(&host), [at(3, VIRTUAL, 24)]);
+    let mut read = Mirror::of(&[link_message(BASE, "eth0"), other]);
+    read.follow(&away);
+    assert_eq!(announced(&read), [at(3, VIRTUAL, 24)], "though nothing was told");
+    let mut again = Mirror::of(&[link_message(BASE, "eth0"), Message::NewLink(down)]);
+    again.follow(&read);
+    assert_eq!(announced(&again), [at(3, VIRTUAL, 24)], "until it is taken note of");
+}
+
+#[test]
 fn routes_and_rules_come_with_the_addresses_and_go_and_those_of_others_stay() {
     let mut instance = instance(&[VIRTUAL]);
     instance.routes.push(ModelRoute {
@@ -282,12 +321,17 @@ fn routes_and_rules_come_with_the_addresses_and_go_and_those_of_others_stay() {
     assert_eq!(added.to, (ip("198.51.100.0"), 24));
     // The kernel says by which interface.
     host.address(present(at(BASE, VIRTUAL, 24), true));
+    host.routes.insert(added.clone());
     let there = route::Route { index: Some(BASE), ..added.clone() };
     host.take(&route::add(&there).message);
     let Step::AddRule(added) = &taken[2] else { panic!() };
     host.take(&rule::add(added).message);
     assert_eq!(steps(&host, &[wanted(true, &instance)], &none), []);
     assert_eq!(removed(&steps(&host, &[wanted(false, &instance)], &none)).len(), 3);
+    let held: BTreeSet<Thing> = taken.iter().filter_map(Step::thing).collect();
+    let released = removed(&steps(&host, &[wanted(false, &instance)], &held));
+    assert_eq!(BTreeSet::from_iter(released.clone()), held);
+    assert_eq!(released.len(), 3, "each once");
 }
 
 #[test]
@@ -339,6 +383,7 @@ fn carry_out(mirror: &mut Mirror, held: &mut BTreeSet<Thing>, steps: &[Step]) {
                 };
                 mirror.take(&Message::NewAddress(message));
             }
+            Step::SetUp(name, _) => drop(mirror.astray.remove(name)),
             Step::AddRoute(route) => drop(mirror.routes.insert(route.clone())),
             Step::AddRule(rule) => drop(mirror.rules.insert(rule.clone())),
         }

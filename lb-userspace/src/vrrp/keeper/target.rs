@@ -72,6 +72,16 @@ impl Target {
         present.ours || self.configured.get(&(present.at.index, present.at.address)) == Some(&false)
     }
 
+    pub(super) fn has_v4_macvlans(&self) -> bool {
+        self.macvlans.values().any(|macvlan| macvlan.family == Family::V4)
+    }
+
+    /// Addresses that are held and announced by one of the interfaces.
+    pub(super) fn announced_by<'a>(&'a self, interfaces: &'a BTreeSet<u32>) -> impl Iterator<Item = Address> {
+        let by = |held: &Virtual| held.announce.is_some_and(|(index, _)| interfaces.contains(&index));
+        self.addresses.iter().filter(move |(_, held)| by(held)).map(|(at, _)| *at)
+    }
+
     /// Configured addresses that are there without being held, or not as they should be.
     pub(super) fn surplus<'a>(&'a self, mirror: &'a Mirror) -> impl Iterator<Item = &'a Present> {
         let configured = self.configured.iter();

@@ -1,6 +1,7 @@
 //! The thread that keeps everything.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +17,7 @@ use super::plan::{Step, adopted, plan};
 use super::refuser::Refuser;
 use super::refusing::Refusing;
 use super::seen::{Primaries, seen};
+use super::settings;
 use super::target::{Group, Target};
 use super::{Guard, Registered, Seen, Wanted};
 use crate::net::netlink::BATCH;
@@ -63,6 +65,9 @@ pub(super) struct Worker {
     announcer: Announcer,
     read_due: Instant,
     routes_due: bool,
+    settings_due: bool,
+    /// Told that the host's own filter is too strict.
+    told_strict: bool,
     failing: bool,
     /// There is more to do than one round may.
     unfinished: bool,
@@ -90,6 +95,8 @@ impl Worker {
             announcer: Announcer::default(),
             read_due: Instant::now(),
             routes_due: false,
+            settings_due: false,
+            told_strict: false,
             failing: false,
             unfinished: false,
         }
@@ -228,9 +235,12 @@ impl Worker {
             kernel.watch_routes().context("cannot watch routes by netlink")?;
         }
         if self.read_due <= Instant::now() {
-            self.mirror = kernel.read().context("cannot read the host's interfaces by netlink")?;
+            let mut mirror = kernel.read().context("cannot read the host's interfaces by netlink")?;
+            mirror.follow(&self.mirror);
+            self.mirror = mirror;
             self.read_due = Instant::now() + READ_EVERY;
             self.routes_due = false;
+            self.settings_due = true;
         }
         self.learn();
         Ok(())
@@ -251,12 +261,14 @@ impl Worker {
     fn plan_and_apply(&mut self) -> anyhow::Result<Option<(String, String)>> {
         let mut first = None;
         let mut failed = BTreeSet::new();
+        let mut releasing = false;
         let mut changes = Changes::default();
         self.unfinished = true;
         for _ in 0..PLANS {
             let began = Instant::now();
             let mut steps = self.plan()?;
             self.answer_bursts();
+            self.announce_returned();
             steps.retain(|step| !failed.contains(step));
             if steps.is_empty() {
                 self.unfinished = false;
@@ -268,8 +280,13 @@ impl Worker {
                 let answers = self.applier.apply(&mut kernel.requests, chunk, &mut self.mirror)?;
                 for (step, answer) in chunk.iter().zip(answers) {
                     match (step, answer) {
+                        (_, Err(error)) if is_outdated(step, &error) => {
+                            failed.insert(step.clone());
+                            self.read_due = self.read_due.min(Instant::now() + RETRY_EVERY);
+                        }
                         (_, Err(error)) => {
                             failed.insert(step.clone());
+                            releasing |= matches!(step, Step::Remove(_) | Step::Lower(_));
                             first.get_or_insert_with(|| (self.describe(step), error.to_string()));
                         }
                         (Step::AddAddress(address, _), Ok(())) => {
@@ -292,7 +309,6 @@ impl Worker {
             self.take_wanted();
         }
         changes.log();
-        let releasing = failed.iter().any(|step| matches!(step, Step::Remove(_) | Step::Lower(_)));
         if !releasing && !self.unfinished {
             for released in self.leaving.drain(..) {
                 // Nobody may wait for it.
@@ -314,6 +330,9 @@ impl Worker {
         let groups = self.entries.iter().map(|(group, entry)| (*group, &entry.wanted));
         self.target = Target::new(&self.mirror, &self.names, groups);
         self.mirror.arp = self.read_arp();
+        if std::mem::take(&mut self.settings_due) {
+            self.check_settings();
+        }
         // Before the addresses change, so that the drivers learn early and never see their own.
         let mut primaries = Primaries::new(&self.mirror, &self.target);
         for entry in self.entries.values() {
@@ -337,6 +356,20 @@ impl Worker {
         both.filter_map(read).collect()
     }
 
+    fn check_settings(&mut self) {
+        let there = self.target.macvlans.iter().filter(|(name, _)| self.mirror.by_name(name).is_some());
+        let astray = there.filter(|(name, macvlan)| !settings::are_set(name, macvlan.family));
+        self.mirror.astray = astray.map(|(name, _)| name.clone()).collect();
+        let strict = self.target.has_v4_macvlans() && settings::host_filters_strictly();
+        if strict && !std::mem::replace(&mut self.told_strict, true) {
+            log_problem(
+                "net.ipv4.conf.all.rp_filter is 1, which overrides the 0 of interfaces with virtual MAC addresses: what is sent \
+                 to these addresses is dropped; set it to 0 or 2"
+                    .to_owned(),
+            );
+        }
+    }
+
     /// Queues the announcements that were asked for, of what is there; the rest is announced when it is added.
     fn answer_bursts(&mut self) {
         let asked = self.entries.iter_mut().filter_map(|(group, entry)| {
@@ -351,6 +384,15 @@ impl Worker {
             if asked.contains(&held.group) && self.mirror.present(*at).is_some() {
                 self.announcer.add(*at);
             }
+        }
+    }
+
+    /// Queues the announcements of what is held on interfaces that came back: neighbours and switches there may have forgotten
+    /// it. A group whose own interface was away has let go meanwhile; an address may have another interface.
+    fn announce_returned(&mut self) {
+        let returned = std::mem::take(&mut self.mirror.returned);
+        for at in self.target.announced_by(&returned).filter(|at| self.mirror.present(*at).is_some()) {
+            self.announcer.add(at);
         }
     }
 
@@ -372,6 +414,17 @@ impl Worker {
             log_problem(problem);
         }
     }
+}
+
+/// Whether it failed as its interface went meanwhile, which the next plan knows.
+fn is_outdated(step: &Step, error: &io::Error) -> bool {
+    let of_interface = match step {
+        Step::Lower(_) | Step::Raise(_) | Step::MakeMacvlan(..) | Step::SetUp(..) | Step::AddAddress(..) => {
+            true
+        }
+        Step::Remove(_) | Step::SetArp { .. } | Step::AddRoute(_) | Step::AddRule(_) => false,
+    };
+    of_interface && error.raw_os_error() == Some(libc::ENODEV)
 }
 
 /// Ready when something changed; never, without a connection.
