@@ -408,7 +408,7 @@ fn of_hooks() {
     for (hooks, expected) in [
         (
             "{ fifo: transitions }",
-            "`transitions` is not the absolute path of a FIFO; write one such as `/run/evenkeel/transitions`",
+            "`transitions` is not the absolute path of a FIFO; write one such as `/run/evenkeel-hooks/transitions`",
         ),
         (
             "{ scripts: [hook] }",
