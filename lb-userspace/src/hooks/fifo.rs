@@ -35,11 +35,18 @@ enum WriteError {
 pub(super) async fn work(path: PathBuf, queue: Arc<Queue<Transition>>, outcome: Arc<Mutex<Outcome>>) {
     let mut fifo = Fifo { path, open: None };
     // Made at once, so that a reader may wait at it.
-    note(&outcome, fifo.make());
+    note(&outcome, fifo.make().err());
     while let Some(transition) = queue.first().await {
         let line = line(&transition);
+        let mut failed = false;
         while let Err(error) = fifo.write(&line).await {
-            note(&outcome, Err(error));
+            let failure = Some(error).filter(|error| !matches!(error, WriteError::NoReader { .. }));
+            if failure.is_some() && !failed {
+                failed = true;
+                let mut outcome = lock(&outcome);
+                outcome.failed = outcome.failed.saturating_add(1);
+            }
+            note(&outcome, failure);
             sleep(AGAIN).await;
         }
         queue.done();
@@ -47,19 +54,15 @@ pub(super) async fn work(path: PathBuf, queue: Arc<Queue<Transition>>, outcome: 
     }
 }
 
-/// Keeps why nothing can be written, and logs it when it is another reason than before.
-fn note(outcome: &Mutex<Outcome>, result: Result<(), WriteError>) {
-    let Err(error) = result else { return };
-    let text = error.to_string();
+/// Keeps why nothing can be written, and logs it when it is another reason than before. That nobody reads is none: it may
+/// be meant so, and what waits and what is lost is counted.
+fn note(outcome: &Mutex<Outcome>, failure: Option<WriteError>) {
+    let text = failure.map(|failure| failure.to_string());
     let mut outcome = lock(outcome);
-    if outcome.error.as_ref() != Some(&text) {
-        match error {
-            WriteError::NoReader { .. } => tracing::debug!("transitions wait: {text}"),
-            _ => tracing::warn!("transitions wait: {text}"),
-        }
-        outcome.failed = outcome.failed.saturating_add(1);
-        outcome.error = Some(text);
+    if let Some(text) = text.as_ref().filter(|text| outcome.error.as_ref() != Some(text)) {
+        tracing::warn!("transitions wait: {text}");
     }
+    outcome.error = text;
 }
 
 struct Fifo {

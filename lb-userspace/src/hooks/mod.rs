@@ -10,7 +10,6 @@ mod script;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -38,7 +37,7 @@ pub struct Transition {
 /// How a hook does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// The command, or the FIFO's path.
+    /// The path of the program or the FIFO, and ` #2` if another hook has it too. Arguments may be secret.
     pub hook: String,
     /// Transitions that it was told of; of a script also those that it failed at.
     pub told: u64,
@@ -53,10 +52,11 @@ pub struct Report {
 /// The hooks in force; dropped, they are told nothing more, and a script that runs is killed.
 #[derive(Debug, Default)]
 pub struct Hooks {
-    hooks: BTreeMap<Target, Hook>,
+    /// In the order of the configuration.
+    hooks: Vec<Hook>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum Target {
     Script(HookScript),
     Fifo(PathBuf),
@@ -64,6 +64,8 @@ enum Target {
 
 #[derive(Debug)]
 struct Hook {
+    name: String,
+    target: Target,
     queue: Arc<Queue<Transition>>,
     outcome: Arc<Mutex<Outcome>>,
     worker: tokio::task::JoinHandle<()>,
@@ -89,44 +91,61 @@ impl Hooks {
     pub fn configure(&mut self, wanted: &model::Hooks) {
         let scripts = wanted.scripts.iter().cloned().map(Target::Script);
         let targets: Vec<_> = scripts.chain(wanted.fifo.clone().map(Target::Fifo)).collect();
-        for (target, hook) in self.hooks.extract_if(.., |target, _| !targets.contains(target)) {
+        for hook in self.hooks.extract_if(.., |hook| !targets.contains(&hook.target)) {
             hook.queue.close();
-            if matches!(target, Target::Fifo(_)) {
+            if matches!(hook.target, Target::Fifo(_)) {
                 hook.worker.abort();
             }
         }
-        for target in targets {
-            self.hooks.entry(target).or_insert_with_key(Hook::start);
+        for (index, target) in targets.into_iter().enumerate() {
+            // The first `index` ones are in their places.
+            match self.hooks.iter().position(|hook| hook.target == target) {
+                Some(place) => self.hooks[index.min(place)..=place].rotate_right(1),
+                None => {
+                    let hook = Hook::start(self.free_name(&target), target);
+                    self.hooks.insert(index.min(self.hooks.len()), hook);
+                }
+            }
         }
+    }
+
+    fn free_name(&self, target: &Target) -> String {
+        let path = target.path();
+        let names = (1_u32..).map(|number| match number {
+            1 => path.clone(),
+            _ => format!("{path} #{number}"),
+        });
+        let mut free = names.filter(|name| self.hooks.iter().all(|hook| hook.name != *name));
+        free.next().expect("there are more numbers than hooks")
     }
 
     /// Tells all hooks of a transition; they hear of it in the order of these calls. Waits for nothing.
     pub fn tell(&self, transition: &Transition) {
-        self.hooks.values().for_each(|hook| hook.queue.push(transition.clone()));
+        self.hooks.iter().for_each(|hook| hook.queue.push(transition.clone()));
     }
 
     /// For the end of the daemon: waits until all have been told of everything, or until the time is over. A FIFO has a
     /// second of it, as nobody may read it.
     pub async fn finish(self, limit: Duration) {
         let now = Instant::now();
-        for (target, hook) in &self.hooks {
-            let limit = match target {
+        for hook in &self.hooks {
+            let limit = match hook.target {
                 Target::Script(_) => limit,
                 Target::Fifo(_) => limit.min(FIFO_LIMIT),
             };
             if timeout_at(now + limit, hook.queue.wait_until_idle()).await.is_err() {
-                tracing::warn!("hook {} is not told of everything: the daemon ends", target.name());
+                tracing::warn!("hook {} is not told of everything: the daemon ends", hook.name);
             }
         }
     }
 
     #[must_use]
     pub fn reports(&self) -> Vec<Report> {
-        let report = |(target, hook): (&Target, &Hook)| {
+        let report = |hook: &Hook| {
             let (waiting, dropped) = hook.queue.counts();
             let outcome = lock(&hook.outcome);
             let Outcome { told, failed, error } = &*outcome;
-            let (hook, error) = (target.name(), error.clone());
+            let (hook, error) = (hook.name.clone(), error.clone());
             Report { hook, told: *told, failed: *failed, dropped, waiting, error }
         };
         self.hooks.iter().map(report).collect()
@@ -135,30 +154,29 @@ impl Hooks {
 
 impl Drop for Hooks {
     fn drop(&mut self) {
-        self.hooks.values().for_each(|hook| hook.worker.abort());
+        self.hooks.iter().for_each(|hook| hook.worker.abort());
     }
 }
 
 impl Hook {
-    fn start(target: &Target) -> Self {
+    fn start(name: String, target: Target) -> Self {
         let queue = Arc::new(Queue::new());
         let outcome = Arc::default();
-        let worker = match target {
+        let (its_queue, its_outcome) = (Arc::clone(&queue), Arc::clone(&outcome));
+        let worker = match target.clone() {
             Target::Script(script) => {
-                tokio::spawn(script::work(script.clone(), Arc::clone(&queue), Arc::clone(&outcome)))
+                tokio::spawn(script::work(name.clone(), script, its_queue, its_outcome))
             }
-            Target::Fifo(path) => {
-                tokio::spawn(fifo::work(path.clone(), Arc::clone(&queue), Arc::clone(&outcome)))
-            }
+            Target::Fifo(path) => tokio::spawn(fifo::work(path, its_queue, its_outcome)),
         };
-        Self { queue, outcome, worker }
+        Self { name, target, queue, outcome, worker }
     }
 }
 
 impl Target {
-    fn name(&self) -> String {
+    fn path(&self) -> String {
         match self {
-            Self::Script(script) => script.command.join(" "),
+            Self::Script(script) => script.command.first().cloned().unwrap_or_default(),
             Self::Fifo(path) => path.display().to_string(),
         }
     }

@@ -98,6 +98,11 @@ impl<T: Clone> Queue<T> {
         (waiting.items.len(), waiting.dropped)
     }
 
+    #[cfg(test)]
+    pub(super) fn is_busy(&self) -> bool {
+        self.lock().busy
+    }
+
     fn lock(&self) -> MutexGuard<'_, Waiting<T>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -7,7 +7,12 @@ use super::{Outcome, Transition, lock, word};
 use crate::config::model::HookScript;
 use crate::program::Program;
 
-pub(super) async fn work(script: HookScript, queue: Arc<Queue<Transition>>, outcome: Arc<Mutex<Outcome>>) {
+pub(super) async fn work(
+    name: String,
+    script: HookScript,
+    queue: Arc<Queue<Transition>>,
+    outcome: Arc<Mutex<Outcome>>,
+) {
     let program = Program::new(&script.command, script.user.as_deref());
     while let Some(transition) = queue.first().await {
         let finished = program.run(arguments(&transition), variables(&transition), script.timeout).await;
@@ -16,7 +21,7 @@ pub(super) async fn work(script: HookScript, queue: Arc<Queue<Transition>>, outc
             outcome.succeed();
             if let Err(error) = finished.result {
                 outcome.failed = outcome.failed.saturating_add(1);
-                tracing::warn!("hook {}: {error}", script.command.join(" "));
+                tracing::warn!("hook {name}: {error}");
                 outcome.error = Some(error.to_string());
             }
         }

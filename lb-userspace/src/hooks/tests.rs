@@ -110,10 +110,7 @@ async fn who_comes_late_to_the_fifo_reads_what_has_waited_and_then_what_happens(
     assert!(metadata.file_type().is_fifo());
     assert_eq!(metadata.permissions().mode() & 0o7777, 0o600);
     hooks.tell(&transition(200));
-    eventually("it is known that nobody reads", || {
-        hooks.reports()[0].error.as_ref().is_some_and(|error| error.starts_with("nobody reads"))
-    })
-    .await;
+    eventually("it is in hand", || hooks.hooks.iter().all(|hook| hook.queue.is_busy())).await;
     let many = (0..=255).chain(0..=255).chain(0..=9);
     many.for_each(|priority| hooks.tell(&transition(priority)));
     let report = hooks.reports().remove(0);
@@ -135,6 +132,55 @@ async fn who_comes_late_to_the_fifo_reads_what_has_waited_and_then_what_happens(
     let after = tokio::time::timeout(LIMIT, read(1)).await.unwrap().unwrap();
     assert_eq!(after, [42]);
     eventually("nothing waits", || hooks.reports()[0].waiting == 0).await;
+    let report = hooks.reports().remove(0);
+    assert_eq!((report.failed, report.error), (0, None), "that nobody reads is no failure");
+}
+
+#[tokio::test]
+async fn a_transition_that_cannot_be_written_counts_once_as_failed_whatever_the_reasons() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("missing/transitions");
+    let mut hooks = Hooks::new();
+    hooks.configure(&model::Hooks { scripts: Vec::new(), fifo: Some(path.clone()) });
+    let has_error = |text: &str| {
+        let report = hooks.reports().remove(0);
+        report.error.is_some_and(|error| error.contains(text))
+    };
+    eventually("no folder", || has_error("cannot make the FIFO")).await;
+    assert_eq!(hooks.reports()[0].failed, 0, "there was no transition");
+    hooks.tell(&transition(1));
+    eventually("it failed", || hooks.reports()[0].failed == 1).await;
+    fs::create_dir(path.parent().unwrap()).unwrap();
+    // Renamed into place: the FIFO may be made meanwhile.
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    fs::rename(&file, &path).unwrap();
+    eventually("another reason", || has_error("is no FIFO")).await;
+    fs::remove_file(&path).unwrap();
+    eventually("it works, and nobody reads", || hooks.reports()[0].error.is_none()).await;
+    let report = hooks.reports().remove(0);
+    assert_eq!((report.told, report.failed, report.waiting), (0, 1, 1));
+}
+
+#[tokio::test]
+async fn a_hook_is_known_by_its_program_and_never_by_its_arguments() {
+    let hook = |command: &[&str]| {
+        let command = command.iter().map(|&word| word.to_owned()).collect();
+        HookScript { command, user: Some(own_user()), timeout: LIMIT }
+    };
+    let scripts = vec![
+        hook(&["/bin/true", "--token", "b"]),
+        hook(&["/bin/echo"]),
+        hook(&["/bin/true", "--token", "a"]),
+    ];
+    let mut hooks = Hooks::new();
+    let names = |hooks: &Hooks| hooks.reports().into_iter().map(|report| report.hook).collect::<Vec<_>>();
+    hooks.configure(&model::Hooks { scripts: scripts.clone(), fifo: Some("/nonexistent/fifo".into()) });
+    assert_eq!(names(&hooks), ["/bin/true", "/bin/echo", "/bin/true #2", "/nonexistent/fifo"]);
+    hooks.configure(&model::Hooks { scripts: scripts[1..].to_vec(), fifo: None });
+    assert_eq!(names(&hooks), ["/bin/echo", "/bin/true #2"], "what stays keeps its name");
+    hooks.configure(&model::Hooks { scripts, fifo: None });
+    assert_eq!(names(&hooks), ["/bin/true", "/bin/echo", "/bin/true #2"], "and no two have the same");
 }
 
 #[tokio::test]

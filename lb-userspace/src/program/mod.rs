@@ -3,6 +3,7 @@
 //! Their environment is what they are given and no more; they read and write nothing, and `/` is their folder. Each is a
 //! process group of its own.
 
+mod child;
 mod running;
 mod trusted;
 mod user;
@@ -136,10 +137,7 @@ impl Program {
         command.env("USER", &user.name).env("LOGNAME", &user.name).envs(variables);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         command.process_group(0);
-        if user.uid != geteuid() {
-            // The standard library drops the supplementary groups too, when root becomes somebody else.
-            command.gid(user.gid.as_raw()).uid(user.uid.as_raw());
-        }
+        child::prepare(&mut command, (user.uid != geteuid()).then_some((user.uid, user.gid)));
         let start = |source| RunError::Start { program: program.into(), user: user.name.clone(), source };
         Running::new(command.spawn().map_err(start)?).map_err(RunError::Wait)
     }

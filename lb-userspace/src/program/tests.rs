@@ -46,6 +46,29 @@ async fn a_program_gets_its_arguments_and_no_environment_but_what_is_meant_for_i
     assert_eq!(names, ["EVENKEEL_STATE", "HOME", "LOGNAME", "PATH", "USER"]);
 }
 
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_program_is_neither_spared_by_the_kernel_nor_real_time_nor_in_groups_of_the_daemon() {
+    use nix::sys::resource::{Resource, setrlimit};
+
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    fs::set_permissions(folder.path(), Permissions::from_mode(0o777)).unwrap();
+    let file = folder.path().join("said");
+    let ask = format!("(cat /proc/self/oom_score_adj; ulimit -r; id -u; id -G) >{}", file.display());
+    // A negative one, and a limit of more than there is, need a right that root in a container lacks.
+    fs::write("/proc/self/oom_score_adj", "500").unwrap();
+    let _ = setrlimit(Resource::RLIMIT_RTPRIO, 10, 10);
+    for (user, wanted) in [("nobody", "0\n0\n65534\n65534\n"), ("root", "0\n0\n0\n")] {
+        let program = Program::new(&["/bin/bash", "-c", &ask].map(str::to_owned), Some(user));
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        assert_eq!(runtime.block_on(outcome(&program, LONG)), "ok", "{user}");
+        let said = fs::read_to_string(&file).unwrap();
+        assert!(said.starts_with(wanted), "{user}: {said}");
+        fs::remove_file(&file).unwrap();
+    }
+    fs::write("/proc/self/oom_score_adj", "0").unwrap();
+}
+
 #[tokio::test]
 async fn what_outlasts_its_time_is_ended_with_all_that_it_started() {
     let folder = tempfile::tempdir().unwrap();

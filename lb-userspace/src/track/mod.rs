@@ -62,7 +62,6 @@ pub struct Tracked {
 #[derive(Debug)]
 pub struct Trackers {
     shared: Arc<Shared>,
-    changes: watch::Receiver<u64>,
     drivers: Drivers,
 }
 
@@ -72,10 +71,9 @@ impl Trackers {
     #[must_use]
     #[expect(clippy::new_without_default, reason = "it starts tasks")]
     pub fn new() -> Self {
-        let (changed, changes) = watch::channel(0);
-        let shared = Arc::new(Shared { changed, core: Mutex::default() });
+        let shared = Arc::<Shared>::default();
         let drivers = Drivers::start(&Reporter(shared.clone()));
-        Self { shared, changes, drivers }
+        Self { shared, drivers }
     }
 
     /// Makes these the groups and what they track. What stays is not disturbed; the receivers of groups that are gone are
@@ -112,18 +110,11 @@ impl Trackers {
     pub fn state(&self, group: &str) -> Option<watch::Receiver<TrackState>> {
         self.shared.core().states.get(group).map(watch::Sender::subscribe)
     }
-
-    /// Waits until the state of any group has changed since the last call. Loses nothing when it is dropped.
-    pub async fn next_change(&mut self) {
-        // The sender is `shared`, which is there as long as `self`.
-        let _ = self.changes.changed().await;
-    }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Shared {
     core: Mutex<Core>,
-    changed: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
@@ -138,18 +129,14 @@ impl Shared {
     }
 
     fn publish<'a>(&self, core: &Core, groups: impl IntoIterator<Item = &'a GroupId>) {
-        let mut any = false;
         for group in groups {
             let Some(sender) = core.states.get(group) else { continue };
             let state = core.machine.state(group);
-            any |= sender.send_if_modified(|present| {
+            sender.send_if_modified(|present| {
                 let differs = *present != state;
                 *present = state;
                 differs
             });
-        }
-        if any {
-            self.changed.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 }

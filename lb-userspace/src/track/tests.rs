@@ -241,7 +241,6 @@ async fn groups_are_told_of_changes_and_the_file_of_its_own() {
         let told = state.wait_for(|state| state.adjustment == -14);
         tokio::time::timeout(limit, told).await.unwrap().unwrap();
     }
-    tokio::time::timeout(limit, trackers.next_change()).await.unwrap();
     trackers.service("web", 0, 0);
     assert!(outside.borrow().fault.is_some(), "told before the call returns");
 

@@ -11,7 +11,7 @@ const HOOKS: Shape = Shape {
     what: "hooks",
     keys: &["scripts", "fifo"],
     later: &[],
-    example: "{ scripts: [/etc/evenkeel/transition], fifo: /run/evenkeel/transitions }",
+    example: "{ scripts: [/etc/evenkeel/transition], fifo: /run/evenkeel-hooks/transitions }",
 };
 
 const SCRIPT: Shape = Shape {
@@ -22,7 +22,7 @@ const SCRIPT: Shape = Shape {
 };
 
 const PROGRAM: &str = "/etc/evenkeel/transition";
-const FIFO: &str = "/run/evenkeel/transitions";
+const FIFO: &str = "/run/evenkeel-hooks/transitions";
 const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Each is a process at every transition.
