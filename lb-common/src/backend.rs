@@ -3,6 +3,7 @@
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::addr::Addr;
+use crate::checksum::outer_sum;
 use crate::pod::pod;
 
 /// Two cache lines: the first is read for every packet, the second for what goes through a tunnel.
@@ -35,9 +36,25 @@ pub struct Backend {
     pub encapsulation: u8,
     /// UDP destination port of GUE, network order.
     pub gue_port: u16,
-    /// [`crate::checksum::outer_sum`] of an outer IPv4 header.
+    /// [`outer_sum`] of an outer IPv4 header.
     pub outer_sum: u32,
     pub zero: [u32; 10],
+}
+
+impl Backend {
+    /// The record with what follows from its addresses and its kind of tunnel: `outer_sum` and [`PLAIN`].
+    #[must_use]
+    pub fn with_derived(self) -> Self {
+        if !self.address.is_v4() || !self.tunnel_source.is_v4() {
+            return Self { outer_sum: 0, flags: self.flags & !PLAIN, ..self };
+        }
+        let plain = self.spread == 0 && self.encapsulation == Encapsulation::Ip as u8;
+        Self {
+            outer_sum: outer_sum(self.tunnel_source.v4(), self.address.v4()),
+            flags: self.flags & !PLAIN | if plain { PLAIN } else { 0 },
+            ..self
+        }
+    }
 }
 
 /// Where a frame goes.

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::addr::Addr;
 use lb_common::backend::{Backend, Encapsulation, NextHop, RESOLVED, SERVING};
-use lb_common::checksum::outer_sum;
 use lb_common::flow::{FlowKey, Ports};
 use lb_common::service::Sources;
 use lb_common::timed::{HEADERS6, OFFSET, Timed, client};
@@ -69,9 +68,9 @@ pub(crate) fn backend(path: Path, number: u32) -> Backend {
         weight: 1,
         encapsulation: if gue { Encapsulation::Gue } else { Encapsulation::Ip } as u8,
         gue_port: lb_common::decap::GUE_PORT.to_be(),
-        outer_sum: if outside { 0 } else { outer_sum(tunnel_source.v4(), address.v4()) },
         ..Backend::default()
     }
+    .with_derived()
 }
 
 pub(crate) fn sources(ipv6: bool) -> Sources {

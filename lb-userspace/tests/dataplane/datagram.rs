@@ -9,7 +9,6 @@ use evenkeel::dataplane::{DataPlane, Sizes, object};
 use evenkeel::desired::Listener;
 use lb_common::addr::Addr;
 use lb_common::backend::{Backend, NextHop};
-use lb_common::checksum::outer_sum;
 use lb_common::reason::Reason;
 use lb_common::service::{Method, NO_TABLE, Service, Sources};
 
@@ -62,10 +61,9 @@ impl Family {
     /// A backend whose next hop has `tags`.
     pub(crate) fn record(&self, number: u32, tags: u32) -> Backend {
         let address = self.backend[number as usize];
-        let (inside, outside) = (Addr::from(address.ip()), Addr::from(self.node));
         Backend {
-            address: inside,
-            tunnel_source: outside,
+            address: Addr::from(address.ip()),
+            tunnel_source: Addr::from(self.node),
             next_hop: NextHop {
                 destination: backend_mac(number),
                 source: INSIDE_MAC,
@@ -75,7 +73,6 @@ impl Family {
             port: address.port().to_be(),
             mtu: MTU,
             identity: 1000 + number,
-            outer_sum: if self.is_v4() { outer_sum(outside.v4(), inside.v4()) } else { 0 },
             ..crate::fixture::backend(number)
         }
     }

@@ -198,9 +198,6 @@ pub(crate) fn backend_record(v6: bool) -> Backend {
     let mut record = backend(0);
     record.address = Addr::from(address(v6, BACKEND));
     record.tunnel_source = Addr::from(address(v6, TUNNEL));
-    if !v6 {
-        record.outer_sum = lb_common::checksum::outer_sum(record.tunnel_source.v4(), record.address.v4());
-    }
     record.mtu = MTU;
     record.encapsulation = Encapsulation::Ip as u8;
     record

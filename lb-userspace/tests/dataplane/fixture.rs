@@ -8,7 +8,6 @@ use evenkeel::dataplane::{DataPlane, Sizes, object};
 use evenkeel::desired::Listener;
 use lb_common::addr::Addr;
 use lb_common::backend::{Backend, NextHop, RESOLVED, SERVING};
-use lb_common::checksum::outer_sum;
 use lb_common::limits::TABLE_ENTRIES;
 use lb_common::reason::{Reason, Verdict};
 use lb_common::service::{MOVED, Method, NO_TABLE, Service};
@@ -60,7 +59,6 @@ pub(crate) fn backend(number: u32) -> Backend {
         service: 3,
         identity: 1000 + number,
         weight: 1,
-        outer_sum: outer_sum(Addr::from(TUNNEL_SOURCE).v4(), Addr::from(*address.ip()).v4()),
         ..Backend::default()
     }
 }
@@ -167,7 +165,7 @@ impl Node {
     }
 
     pub(crate) fn backend(&mut self, number: u32, record: &Backend) {
-        self.plane.backends.write(number, record).unwrap();
+        self.plane.backends.write(number, &record.with_derived()).unwrap();
     }
 
     /// A node without services.

@@ -104,6 +104,7 @@ fn backend(number: u32, v6: bool) -> Backend {
         weight: 1,
         ..Backend::default()
     }
+    .with_derived()
 }
 
 fn packet(client: u16, method: Method, v6: bool, flags: u8) -> Packet {

@@ -7,7 +7,6 @@ use evenkeel::dataplane::{DataPlane, Sizes, object};
 use evenkeel::desired::Listener;
 use lb_common::addr::Addr;
 use lb_common::backend::{Backend, NextHop, RESOLVED, SERVING};
-use lb_common::checksum::outer_sum;
 use lb_common::limits::{HALF_OPEN, TABLE_ENTRIES};
 use lb_common::reason::Reason;
 use lb_common::service::{Method, NO_TABLE, STATELESS, Service};
@@ -149,12 +148,9 @@ fn address(service: u32) -> Ipv4Addr {
 }
 
 fn backend(number: u32) -> Backend {
-    let (from, to) =
-        (Addr::from(Ipv4Addr::new(10, 9, 0, 1)), Addr::from(Ipv4Addr::new(10, 0, 0, number as u8)));
     Backend {
-        address: to,
-        tunnel_source: from,
-        outer_sum: outer_sum(from.v4(), to.v4()),
+        address: Addr::from(Ipv4Addr::new(10, 0, 0, number as u8)),
+        tunnel_source: Addr::from(Ipv4Addr::new(10, 9, 0, 1)),
         next_hop: NextHop {
             destination: [2, 0, 0, 0, 1, number as u8],
             source: NODE_MAC,
@@ -167,6 +163,7 @@ fn backend(number: u32) -> Backend {
         weight: 1,
         ..Backend::default()
     }
+    .with_derived()
 }
 
 /// TCP over IPv4. No program here verifies checksums, so none is filled in.

@@ -7,7 +7,6 @@ use evenkeel::dataplane::{DataPlane, Sizes, object};
 use evenkeel::desired::Listener;
 use lb_common::addr::Addr;
 use lb_common::backend::{Backend, Encapsulation, NextHop, RESOLVED, SERVING, TAGGED, tags};
-use lb_common::checksum::outer_sum;
 use lb_common::limits::TABLE_ENTRIES;
 use lb_common::reason::{Reason, Verdict};
 use lb_common::service::{
@@ -154,10 +153,9 @@ pub(crate) const PORTS: u16 = 60_000;
 pub(crate) fn backend(number: u32) -> Backend {
     let (ip, reach) = (backend_ip(number), number / BACKENDS % 4);
     let gue = reach == Reach::Gue as u32 || reach == Reach::GueCross as u32;
-    let (from, to) = (Addr::from(tunnel_source(ip)), Addr::from(ip));
     Backend {
-        address: to,
-        tunnel_source: from,
+        address: Addr::from(ip),
+        tunnel_source: Addr::from(tunnel_source(ip)),
         next_hop: NextHop {
             destination: backend_mac(number),
             source: INSIDE_MAC,
@@ -172,9 +170,9 @@ pub(crate) fn backend(number: u32) -> Backend {
         encapsulation: if gue { Encapsulation::Gue } else { Encapsulation::Ip } as u8,
         gue_port: GUE_PORT.to_be(),
         spread: if gue { SPREAD } else { 0 },
-        outer_sum: outer_sum(from.v4(), to.v4()),
         ..Backend::default()
     }
+    .with_derived()
 }
 
 /// What the node did with a frame.
@@ -275,7 +273,7 @@ impl World {
     pub(crate) fn serve(&mut self, index: u32, serves: bool) {
         for number in (index..8 * BACKENDS).step_by(BACKENDS as usize) {
             let record = backend(number);
-            let flags = if serves { record.flags } else { RESOLVED };
+            let flags = if serves { record.flags } else { record.flags & !SERVING };
             self.plane.backends.write(number, &Backend { flags, ..record }).unwrap();
         }
     }

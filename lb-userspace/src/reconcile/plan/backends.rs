@@ -2,8 +2,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use lb_common::addr::Addr;
-use lb_common::backend::{Backend, Encapsulation, NextHop, PLAIN, RESOLVED, SERVING};
-use lb_common::checksum::outer_sum;
+use lb_common::backend::{Backend, NextHop, RESOLVED, SERVING};
 use lb_common::limits;
 
 use super::{Actual, Circumstances, Plan, PlanError, Step};
@@ -36,6 +35,7 @@ pub(super) fn plan(
                 Some(there) => keep(&mut record, there, service.keep_table),
                 None => plan.steps.push(Step::ClearCounters(number)),
             }
+            let record = record.with_derived();
             let step = Step::WriteBackend(number, record);
             match actual.backends.get(&number) {
                 Some(there) if *there == record => {}
@@ -102,12 +102,6 @@ fn set_outer(record: &mut Backend, outer: &Outer, way: Option<&Way>) {
     if let Some((source, spread)) = outer.source.or(own) {
         record.tunnel_source = Addr::from(source);
         record.spread = spread;
-        if record.address.is_v4() {
-            if spread == 0 && outer.encapsulation == Encapsulation::Ip {
-                record.flags |= PLAIN;
-            }
-            record.outer_sum = outer_sum(record.tunnel_source.v4(), record.address.v4());
-        }
     }
 }
 
@@ -127,8 +121,7 @@ fn keep(record: &mut Backend, there: &Backend, keep_table: bool) {
     }
     // The flows of a service that was a tunnel's still are.
     if record.tunnel_source == Addr::default() {
-        let Backend { tunnel_source, spread, encapsulation, gue_port, outer_sum, .. } = *there;
-        *record = Backend { tunnel_source, spread, encapsulation, gue_port, outer_sum, ..*record };
-        record.flags |= there.flags & PLAIN;
+        let Backend { tunnel_source, spread, encapsulation, gue_port, .. } = *there;
+        *record = Backend { tunnel_source, spread, encapsulation, gue_port, ..*record };
     }
 }

@@ -17,7 +17,6 @@ use evenkeel::dataplane::{DataPlane, Sizes, object};
 use evenkeel::desired::{Family, Listener};
 use lb_common::addr::Addr;
 use lb_common::backend::{Backend, Encapsulation, NextHop, RESOLVED, SERVING};
-use lb_common::checksum::outer_sum;
 use lb_common::limits::TABLE_ENTRIES;
 use lb_common::reason::{Reason, Verdict};
 use lb_common::service::{
@@ -151,9 +150,6 @@ impl World {
     pub(crate) fn backend(&mut self, number: u32, change: impl FnOnce(&mut Backend)) {
         let record = &mut self.backends[number as usize];
         change(record);
-        if record.address.is_v4() {
-            record.outer_sum = outer_sum(record.tunnel_source.v4(), record.address.v4());
-        }
         self.node.backend(number, record);
     }
 
