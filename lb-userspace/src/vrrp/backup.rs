@@ -13,7 +13,19 @@ pub(super) struct Backup {
     watches: Vec<Watch>,
     /// A master of lower priority that is to be preempted, heard since.
     lower: Option<(Peer, Instant)>,
+    patience: Option<Patience>,
 }
+
+/// With a master that seemed silent while this node slept.
+#[derive(Debug, Clone, Copy)]
+struct Patience {
+    /// When mastership was due.
+    of: Instant,
+    until: Instant,
+}
+
+/// Part of an interval that a timer may be late without this node having slept.
+const LATE: u32 = 4;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Watch {
@@ -42,18 +54,19 @@ impl Watch {
         Self { since: now, wait: Wait::Down, better_since: now, master, lower: None }
     }
 
+    /// Between the advertisements that it waits for.
+    fn interval(&self, channel: &Channel) -> Duration {
+        self.master.map_or(channel.interval, |master| master.interval)
+    }
+
     fn down(&self, channel: &Channel, priority: u8) -> Duration {
-        let interval = self.master.map_or(channel.interval, |master| master.interval);
-        down_interval(channel.version, priority, interval)
+        down_interval(channel.version, priority, self.interval(channel))
     }
 
     fn deadline(&self, channel: &Channel, priority: u8) -> Instant {
         match self.wait {
             Wait::Down => self.since + self.down(channel, priority),
-            Wait::Skew(_) => {
-                let interval = self.master.map_or(channel.interval, |master| master.interval);
-                self.since + skew(channel.version, priority, interval)
-            }
+            Wait::Skew(_) => self.since + skew(channel.version, priority, self.interval(channel)),
         }
     }
 
@@ -78,7 +91,7 @@ impl Watch {
 
 impl Backup {
     pub(super) fn new(watches: Vec<Watch>) -> Self {
-        Self { watches, lower: None }
+        Self { watches, lower: None, patience: None }
     }
 
     pub(super) fn watches(&self) -> &[Watch] {
@@ -101,6 +114,32 @@ impl Backup {
                 *watch = Watch::new(Some(heard), at);
             }
         }
+    }
+
+    /// When its timer counts; `None` without channels.
+    pub(super) fn due(&self, channels: &[Channel], standing: Standing) -> Option<Instant> {
+        let deadline = self.deadline(channels, standing)?;
+        let patience = self.patience.filter(|patience| patience.of == deadline);
+        Some(patience.map_or(deadline, |patience| patience.until))
+    }
+
+    /// Whether the timer is so late that this node has slept: then the silence says as much of this host, on which what was
+    /// sent may be as late, as of the master, which gets an interval more, once. Not one that has stopped or is to be
+    /// preempted: of it more is known than silence.
+    pub(super) fn has_slept(&mut self, channels: &[Channel], standing: Standing, now: Instant) -> bool {
+        let Some(deadline) = self.deadline(channels, standing) else { return false };
+        let reason = self.takeover_reason(channels, standing, now);
+        let has_had_it = self.patience.is_some_and(|patience| patience.of == deadline);
+        if has_had_it || !matches!(reason, Reason::Silence { master: Some(_), .. }) {
+            return false;
+        }
+        let intervals = self.with(channels).map(|(watch, channel)| watch.interval(channel));
+        let interval = intervals.min().unwrap_or_default();
+        let slept = now > deadline + interval / LATE;
+        if slept {
+            self.patience = Some(Patience { of: deadline, until: now + interval });
+        }
+        slept
     }
 
     /// When mastership is due; `None` without channels.

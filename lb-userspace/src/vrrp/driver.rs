@@ -30,10 +30,6 @@ const PUBLISH_AGAIN_AFTER: Duration = Duration::from_millis(5);
 const REMARK_AGAIN_AFTER: Duration = Duration::from_secs(60);
 /// A socket that could not be opened is tried again.
 const OPEN_AGAIN_AFTER: Duration = Duration::from_secs(1);
-/// From a new master's first advertisement to its addresses being there and announced.
-const LINGER: Duration = Duration::from_millis(20);
-/// Part of an interval that a thread may be late without that being a stall.
-const LATE: u32 = 4;
 /// With nothing to wait for.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -52,9 +48,6 @@ pub(super) struct Driver {
     inbox: Inbox,
     keeper: Registration,
     events: mpsc::Sender<Event>,
-    /// What a master that stepped back still holds goes then.
-    release_at: Option<Instant>,
-    patience: Option<Patience>,
     /// Some socket could not be opened.
     open_at: Option<Instant>,
     /// When a reason to ignore packets was last remarked.
@@ -63,14 +56,6 @@ pub(super) struct Driver {
     stopping: bool,
     keeper_gone: bool,
     trackers_gone: bool,
-}
-
-/// With a timer that ran out while this thread did not run.
-#[derive(Debug, Clone, Copy)]
-struct Patience {
-    /// When it was due.
-    of: Instant,
-    until: Instant,
 }
 
 enum Turn {
@@ -99,8 +84,6 @@ impl Driver {
             inbox,
             keeper,
             events,
-            release_at: None,
-            patience: None,
             open_at: None,
             discards_remarked: BTreeMap::new(),
             send_failing: false,
@@ -128,7 +111,7 @@ impl Driver {
     async fn next_turn(&mut self, published: bool) -> Turn {
         let now = Instant::now();
         let retry = (!published).then(|| now + PUBLISH_AGAIN_AFTER);
-        let due = [self.timeout(), retry, self.open_at, self.release_at].into_iter().flatten().min();
+        let due = [self.machine.poll_timeout(), retry, self.open_at].into_iter().flatten().min();
         let channels = &self.channels;
         tokio::select! {
             biased;
@@ -162,50 +145,17 @@ impl Driver {
                 }
             }
             Turn::Timer => {
-                if self.release_at.is_some_and(|at| Instant::now() >= at) {
-                    self.release_at = None;
-                    self.want(|wanted| wanted.hold = false);
-                }
                 if self.open_at.is_some_and(|at| Instant::now() >= at) {
                     self.look_at_interfaces();
                 }
                 if self.machine.state() == InstanceState::Backup {
                     // After a stall, what was heard meanwhile counts before the timer that ran out meanwhile.
                     self.receive(BACKLOG);
-                    if self.is_behind(Instant::now()) {
-                        return;
-                    }
                 }
                 self.machine.handle_timeout(Instant::now());
             }
             Turn::Packets => self.receive(BATCH),
         }
-    }
-
-    /// Whether this thread woke up so late that the silence says more of this host than of the master: packets may be as
-    /// late. Then the master has an interval more, once.
-    fn is_behind(&mut self, now: Instant) -> bool {
-        let Some(due) = self.machine.poll_timeout().filter(|due| now >= *due) else { return false };
-        let interval = self.shortest_interval();
-        match self.patience {
-            Some(Patience { of, until }) if of == due => now < until,
-            _ if now > due + interval / LATE => {
-                self.patience = Some(Patience { of: due, until: now + interval });
-                true
-            }
-            _ => false,
-        }
-    }
-
-    /// When the machine's timer counts.
-    fn timeout(&self) -> Option<Instant> {
-        let due = self.machine.poll_timeout()?;
-        let patience = self.patience.filter(|patience| patience.of == due);
-        Some(patience.map_or(due, |patience| patience.until))
-    }
-
-    fn shortest_interval(&self) -> Duration {
-        self.group.iter().map(|instance| instance.advertise).min().unwrap_or_default()
     }
 
     fn handle(&mut self, event: machine::Event) {
@@ -223,11 +173,8 @@ impl Driver {
     fn carry_out(&mut self, action: Action) {
         match action {
             Action::SendAdvert { channel, priority } => self.send(channel, priority),
-            Action::TakeAddresses => {
-                self.release_at = None;
-                self.want(|wanted| wanted.hold = true);
-            }
-            Action::ReleaseAddresses => self.release(),
+            Action::TakeAddresses => self.want(|wanted| wanted.hold = true),
+            Action::ReleaseAddresses => self.want(|wanted| wanted.hold = false),
             Action::Announce => self.want(|wanted| wanted.bursts += 1),
             Action::SecondMaster(peer) => {
                 self.reports.second_master_began();
@@ -260,19 +207,6 @@ impl Driver {
     fn log_problem(&self, problem: String) {
         let instance = self.names().join("+");
         log(move || tracing::warn!(instance, "{problem}"));
-    }
-
-    /// A backup knows who serves now, and leaves that node the time to take the addresses; else nobody waits.
-    fn release(&mut self) {
-        match self.machine.state() {
-            InstanceState::Backup => {
-                self.release_at = Some(Instant::now() + LINGER.min(self.shortest_interval() / 2))
-            }
-            InstanceState::Init | InstanceState::Master | InstanceState::Fault => {
-                self.release_at = None;
-                self.want(|wanted| wanted.hold = false);
-            }
-        }
     }
 
     fn want(&self, change: impl FnOnce(&mut Wanted)) {

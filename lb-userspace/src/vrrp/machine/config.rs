@@ -53,8 +53,6 @@ pub enum Event {
     /// A master hands over and then stands back: no preemption until it was master again, or [`Event::Unyield`].
     Yield,
     Unyield,
-    /// Neighbours may have forgotten or mistaken the addresses: one of them was added anew, a link came back.
-    Announce,
     /// Orderly end, complete when [`super::Machine::stopped`] says so: nothing revives the machine after it.
     Stop,
 }

@@ -4,6 +4,7 @@
 use std::time::Instant;
 
 use super::super::backup::{Backup, Watch};
+use super::hand_over::LINGER;
 use super::{
     Action, Heard, Interface, Machine, Master, Peer, Priority, Reason, State, Tracking, down_interval,
 };
@@ -124,8 +125,10 @@ impl Machine {
         Some(Reason::HigherAddress { master: peer, own })
     }
 
+    /// The addresses stay until the other one has had the time to take them: a moment with two is better than one with none.
     fn step_back(&mut self, channel: usize, heard: Heard, reason: Reason, now: Instant) {
-        self.actions.push(Action::ReleaseAddresses);
+        let shortest = self.config.channels.iter().map(|channel| channel.interval).min().unwrap_or_default();
+        self.release_at = Some(now + LINGER.min(shortest / 2));
         // The other one may never have heard of this master, whose addresses hosts may know: it announces its own then.
         let priority = self.effective_priority().as_u8();
         self.actions.push(Action::SendAdvert { channel, priority });
@@ -153,15 +156,6 @@ impl Machine {
         }
     }
 
-    pub(super) fn announce_anew(&mut self, now: Instant) {
-        if let State::Master(master) = &mut self.state {
-            master.announce_soon(now);
-            if master.take_announcement(self.config.announce_every, now) {
-                self.actions.push(Action::Announce);
-            }
-        }
-    }
-
     /// Tells a node that does not know who is master, without disturbing the rhythm of advertisements.
     fn assert_mastership(&mut self, channel: usize, now: Instant) {
         let priority = self.effective_priority().as_u8();
@@ -173,6 +167,7 @@ impl Machine {
 
     pub(super) fn become_master(&mut self, reason: Reason, now: Instant) {
         self.yielded = false;
+        self.release_at = None;
         self.send_on_all(self.effective_priority().as_u8());
         self.actions.push(Action::TakeAddresses);
         self.actions.push(Action::Announce);

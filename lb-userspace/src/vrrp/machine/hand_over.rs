@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::{Action, Heard, Machine, Reason, State, leave_limit};
 
 /// From a new master's first advertisement to its addresses being there and announced.
-const LINGER: Duration = Duration::from_millis(20);
+pub(super) const LINGER: Duration = Duration::from_millis(20);
 
 /// Between two advertisements of priority 0. A backup counts the first only (see [`super::super::backup`]).
 const TELL_AGAIN_AFTER: Duration = Duration::from_millis(50);

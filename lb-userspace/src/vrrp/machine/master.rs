@@ -127,12 +127,6 @@ impl Master {
         due
     }
 
-    /// Makes an announcement due as soon as the gap allows.
-    pub(super) fn announce_soon(&mut self, now: Instant) {
-        let soon = now.max(self.announced_at + MIN_ANNOUNCE_GAP);
-        self.announce_at = Some(self.announce_at.map_or(soon, |at| at.min(soon)));
-    }
-
     /// Neighbours must learn better: whether to announce at once. It becomes due once more in any case.
     pub(super) fn announce(&mut self, now: Instant) -> bool {
         let at_once = now >= self.announced_at + MIN_ANNOUNCE_GAP;

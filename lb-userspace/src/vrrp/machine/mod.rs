@@ -43,6 +43,8 @@ pub struct Machine {
     /// Has handed over by command and was not master since: preempts nobody.
     yielded: bool,
     state: State,
+    /// When a master that stepped back lets go of its addresses.
+    release_at: Option<Instant>,
     reason: Reason,
     actions: Actions,
 }
@@ -94,6 +96,7 @@ impl Machine {
             tracking: Tracking::default(),
             yielded: false,
             state: State::Init,
+            release_at: None,
             reason: Reason::Starting,
         }
     }
@@ -170,17 +173,29 @@ impl Machine {
     /// When [`Self::handle_timeout`] is next due.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
+        [self.state_due(), self.release_at].into_iter().flatten().min()
+    }
+
+    #[cfg(test)]
+    pub(super) fn releases_at(&self) -> Option<Instant> {
+        self.release_at
+    }
+
+    fn state_due(&self) -> Option<Instant> {
         match &self.state {
             State::Init | State::Fault | State::Stopped => None,
             State::Leaving(leaving) => Some(leaving.next_due()),
-            State::Backup(backup) => backup.deadline(&self.config.channels, self.standing()),
+            State::Backup(backup) => backup.due(&self.config.channels, self.standing()),
             State::Master(master) => master.next_due(self.config.announce_every),
         }
     }
 
     /// Does what is due; nothing if nothing is.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.poll_timeout().is_none_or(|due| now < due) {
+        if self.release_at.is_some_and(|at| now >= at) {
+            self.let_go();
+        }
+        if self.state_due().is_none_or(|due| now < due) {
             return;
         }
         let standing = self.standing();
@@ -188,8 +203,10 @@ impl Machine {
             State::Init | State::Fault | State::Stopped => {}
             State::Leaving(_) => self.leave(now),
             State::Backup(backup) => {
-                let reason = backup.takeover_reason(&self.config.channels, standing, now);
-                self.become_master(reason, now);
+                if !backup.has_slept(&self.config.channels, standing, now) {
+                    let reason = backup.takeover_reason(&self.config.channels, standing, now);
+                    self.become_master(reason, now);
+                }
             }
             State::Master(master) => {
                 for channel in master.take_due(&self.config.channels, now) {
@@ -209,7 +226,6 @@ impl Machine {
             Event::Tracking(tracking) => self.tracking_changed(tracking, now),
             Event::Yield => self.yield_mastership(now),
             Event::Unyield => self.unyield(),
-            Event::Announce => self.announce_anew(now),
             Event::Stop => self.stop(now),
         }
     }
@@ -239,11 +255,19 @@ impl Machine {
         }
     }
 
+    fn let_go(&mut self) {
+        self.release_at = None;
+        self.actions.push(Action::ReleaseAddresses);
+    }
+
     fn change(&mut self, state: State, reason: Reason) {
         let from = self.state();
         self.state = state;
         self.reason = reason.clone();
         let to = self.state();
+        if self.release_at.is_some() && !matches!(self.state, State::Backup(_)) {
+            self.let_go();
+        }
         if from != to {
             self.actions.push(Action::Transition { from, to, reason });
         }

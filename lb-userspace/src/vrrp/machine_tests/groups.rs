@@ -77,8 +77,9 @@ fn a_better_master_on_any_channel_takes_all() {
     for (channel, address) in [(0, LOWER_ADDRESS), (1, HIGHER_V6)] {
         let mut bench = master();
         bench.event(on(channel, address, 101, SECOND));
-        assert_eq!(bench.drain()[0], Action::ReleaseAddresses);
         assert_eq!(bench.machine.state(), Backup);
+        let actions = bench.run_for(SECOND / 2);
+        assert!(actions.iter().any(|(_, action)| *action == Action::ReleaseAddresses));
     }
 }
 

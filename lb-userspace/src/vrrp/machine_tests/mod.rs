@@ -197,17 +197,6 @@ fn a_master_announces_as_often_as_configured_but_never_more_than_once_a_second()
 }
 
 #[test]
-fn what_is_to_be_announced_within_a_second_of_the_last_time_waits_for_it_to_pass() {
-    let mut bench = Bench::new(config(255));
-    bench.event(up());
-    bench.run_for(SECOND / 2);
-    for _ in 0..10 {
-        bench.event(Event::Announce);
-    }
-    assert_eq!(announced_in(&mut bench, 4 * SECOND), [SECOND]);
-}
-
-#[test]
 fn version_2_skews_by_a_part_of_a_second_whatever_the_interval() {
     let version_2 = Channel { version: Version::V2, ..channel(10 * SECOND) };
     let mut bench = Bench::new(Config { channels: vec![version_2], ..config(100) });
@@ -314,7 +303,6 @@ fn a_flood_of_claims_makes_a_master_send_no_more_than_the_shortest_interval_allo
 fn a_master_that_steps_back_says_why() {
     let mut bench = Bench::in_state(Master);
     bench.hear(LOWER_ADDRESS, 150);
-    assert_eq!(bench.drain()[0], Action::ReleaseAddresses);
     assert_eq!(bench.machine.reason().to_string(), "10.0.0.4 has priority 150, ours is 100");
 
     let mut bench = Bench::in_state(Master);

@@ -38,9 +38,43 @@ fn the_last_word_of_the_master_that_was_preempted_is_no_second_master_but_its_go
 fn a_master_that_gives_way_tells_the_other_one_that_it_was_there() {
     let mut bench = Bench::in_state(Master);
     bench.hear(HIGHER_ADDRESS, 101);
-    let actions = bench.drain();
-    assert_eq!(actions[..2], [Action::ReleaseAddresses, send(100)]);
+    assert_eq!(bench.drain()[0], send(100));
     assert_eq!(bench.machine.state(), Backup);
+}
+
+#[test]
+fn a_master_that_gives_way_keeps_its_addresses_until_the_other_one_can_have_taken_them() {
+    let millisecond = SECOND / 1_000;
+    for (interval, lingers) in [(SECOND, 20 * millisecond), (10 * millisecond, 5 * millisecond)] {
+        let mut bench = Bench::new(every(interval, 100));
+        bench.event(up());
+        bench.run_for(4 * interval);
+        let gave_way = bench.now - bench.start;
+        bench.hear(HIGHER_ADDRESS, 101);
+        let actions = bench.run_for(SECOND);
+        let released = actions.into_iter().find(|(_, action)| *action == Action::ReleaseAddresses);
+        assert_eq!(released, Some((gave_way + lingers, Action::ReleaseAddresses)));
+    }
+}
+
+#[test]
+fn a_master_that_gave_way_lets_go_at_once_if_it_stops_or_fails_and_not_at_all_if_it_is_master_again() {
+    let gives_way = || {
+        let mut bench = Bench::in_state(Master);
+        bench.hear(HIGHER_ADDRESS, 101);
+        bench.drain();
+        bench
+    };
+    for event in [Event::Stop, down()] {
+        let mut bench = gives_way();
+        bench.event(event);
+        assert_eq!(bench.drain()[0], Action::ReleaseAddresses);
+        assert_eq!(bench.run_for(SECOND), []);
+    }
+    let mut bench = gives_way();
+    bench.machine.reconfigure(config(255), bench.now);
+    assert_eq!(bench.machine.state(), Master);
+    assert!(bench.run_for(SECOND).iter().all(|(_, action)| *action != Action::ReleaseAddresses));
 }
 
 fn delayed(delay: Duration) -> Bench {

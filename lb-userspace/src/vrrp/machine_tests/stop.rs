@@ -64,7 +64,7 @@ fn nothing_revives_a_stopped_machine() {
         bench.event(up());
         bench.event(down());
         bench.hear(HIGHER_ADDRESS, 0);
-        for event in [Event::Yield, Event::Unyield, Event::Announce, Event::Stop] {
+        for event in [Event::Yield, Event::Unyield, Event::Stop] {
             bench.event(event);
         }
         bench.event(Event::Tracking(Tracking { adjustment: 0, fault: Some("ill".into()) }));

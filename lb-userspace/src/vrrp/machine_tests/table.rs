@@ -3,7 +3,7 @@
 use super::*;
 
 /// By name, so that the table below can be read.
-const EVENTS: [&str; 14] = [
+const EVENTS: [&str; 13] = [
     "up",
     "down",
     "lower",
@@ -15,7 +15,6 @@ const EVENTS: [&str; 14] = [
     "well",
     "yield",
     "unyield",
-    "announce",
     "stop",
     "timeout",
 ];
@@ -23,17 +22,17 @@ const EVENTS: [&str; 14] = [
 /// What a situation becomes, and in small letters and signs what is asked for: `a` an advertisement, `0` one of priority 0,
 /// `t` take and `r` release the addresses, `n` announce, `s` a second master, `>` a transition.
 #[rustfmt::skip]
-const TABLE: [(&str, [&str; 14]); 9] = [
-    //             up          down         lower         equal <       equal >      higher       priority 0  ill          well        yield         unyield     announce    stop          timeout
-    ("Init",     ["Backup >",  "Fault >",   "Init",       "Init",       "Init",      "Init",      "Init",     "Ill >",     "Init",     "Init",       "Init",     "Init",     "Stopped",    "Init"]),
-    ("Fault",    ["Backup >",  "Fault",     "Fault",      "Fault",      "Fault",     "Fault",     "Fault",    "Fault",     "Fault",    "Fault",      "Fault",    "Fault",    "Stopped >",  "Fault"]),
-    ("Ill",      ["Ill",       "Fault",     "Ill",        "Ill",        "Ill",       "Ill",       "Ill",      "Ill",       "Backup >", "Ill",        "Ill",      "Ill",      "Stopped >",  "Ill"]),
-    ("Backup",   ["Backup",    "Fault >",   "Backup",     "Backup",     "Backup",    "Backup",    "Backup",   "Ill >",     "Backup",   "Backup",     "Backup",   "Backup",   "Stopped >",  "Master atn>"]),
-    ("Yielded",  ["Yielded",   "Fault >",   "Yielded",    "Yielded",    "Yielded",   "Yielded",   "Yielded",  "Ill >",     "Yielded",  "Yielded",    "Backup",   "Yielded",  "Stopped >",  "Master atn>"]),
-    ("Master",   ["Master",    "Fault r>",  "Master asn", "Master asn", "Backup ra>","Backup ra>","Master a", "Ill 0r>",   "Master",   "Yielding 0", "Master",   "Master n", "Leaving 0",  "Master a"]),
-    ("Yielding", ["Yielding",  "Fault r>",  "Yielding",   "Yielding",   "Yielding",  "Yielding",  "Yielding", "Ill r>",    "Yielding", "Yielding",   "Yielding", "Yielding", "Leaving",    "Yielding 0"]),
-    ("Leaving",  ["Leaving",   "Stopped r>","Leaving",    "Leaving",    "Leaving",   "Leaving",   "Leaving",  "Stopped r>","Leaving",  "Leaving",    "Leaving",  "Leaving",  "Leaving",    "Leaving 0"]),
-    ("Stopped",  ["Stopped",   "Stopped",   "Stopped",    "Stopped",    "Stopped",   "Stopped",   "Stopped",  "Stopped",   "Stopped",  "Stopped",    "Stopped",  "Stopped",  "Stopped",    "Stopped"]),
+const TABLE: [(&str, [&str; 13]); 9] = [
+    //            up          down          lower         equal <       equal >      higher       priority 0  ill           well        yield         unyield     stop         timeout
+    ("Init",     ["Backup >", "Fault >",    "Init",       "Init",       "Init",      "Init",      "Init",     "Ill >",      "Init",     "Init",       "Init",     "Stopped",   "Init"]),
+    ("Fault",    ["Backup >", "Fault",      "Fault",      "Fault",      "Fault",     "Fault",     "Fault",    "Fault",      "Fault",    "Fault",      "Fault",    "Stopped >", "Fault"]),
+    ("Ill",      ["Ill",      "Fault",      "Ill",        "Ill",        "Ill",       "Ill",       "Ill",      "Ill",        "Backup >", "Ill",        "Ill",      "Stopped >", "Ill"]),
+    ("Backup",   ["Backup",   "Fault >",    "Backup",     "Backup",     "Backup",    "Backup",    "Backup",   "Ill >",      "Backup",   "Backup",     "Backup",   "Stopped >", "Master atn>"]),
+    ("Yielded",  ["Yielded",  "Fault >",    "Yielded",    "Yielded",    "Yielded",   "Yielded",   "Yielded",  "Ill >",      "Yielded",  "Yielded",    "Backup",   "Stopped >", "Master atn>"]),
+    ("Master",   ["Master",   "Fault r>",   "Master asn", "Master asn", "Backup a>", "Backup a>", "Master a", "Ill 0r>",    "Master",   "Yielding 0", "Master",   "Leaving 0", "Master a"]),
+    ("Yielding", ["Yielding", "Fault r>",   "Yielding",   "Yielding",   "Yielding",  "Yielding",  "Yielding", "Ill r>",     "Yielding", "Yielding",   "Yielding", "Leaving",   "Yielding 0"]),
+    ("Leaving",  ["Leaving",  "Stopped r>", "Leaving",    "Leaving",    "Leaving",   "Leaving",   "Leaving",  "Stopped r>", "Leaving",  "Leaving",    "Leaving",  "Leaving",   "Leaving 0"]),
+    ("Stopped",  ["Stopped",  "Stopped",    "Stopped",    "Stopped",    "Stopped",   "Stopped",   "Stopped",  "Stopped",    "Stopped",  "Stopped",    "Stopped",  "Stopped",   "Stopped"]),
 ];
 
 #[test]
@@ -88,7 +87,6 @@ fn meet(bench: &mut Bench, event: &str) {
         "well" => Event::Tracking(Tracking::default()),
         "yield" => Event::Yield,
         "unyield" => Event::Unyield,
-        "announce" => Event::Announce,
         "stop" => Event::Stop,
         "timeout" => {
             bench.now = bench.machine.poll_timeout().unwrap_or(bench.now + SECOND);

@@ -233,7 +233,12 @@ impl World {
         }
         let node = &mut self.nodes[index];
         let is_master = node.machine.as_ref().is_some_and(|machine| machine.state() == InstanceState::Master);
-        assert_eq!(node.holds, is_master, "only a master holds the addresses");
+        let lets_go = node.machine.as_ref().and_then(Machine::releases_at);
+        assert_eq!(
+            node.holds,
+            is_master || lets_go.is_some(),
+            "only a master holds the addresses, and who was one just now"
+        );
         if node.machine.as_ref().is_some_and(Machine::stopped) {
             node.machine = None;
         }
@@ -312,7 +317,10 @@ impl World {
     }
 
     pub(super) fn masters(&self) -> Vec<usize> {
-        (0..self.nodes.len()).filter(|&index| self.nodes[index].holds).collect()
+        let is_master = |machine: &Machine| machine.state() == InstanceState::Master;
+        (0..self.nodes.len())
+            .filter(|&index| self.nodes[index].machine.as_ref().is_some_and(is_master))
+            .collect()
     }
 
     pub(super) fn healthy(&self) -> impl Iterator<Item = &Node> {
