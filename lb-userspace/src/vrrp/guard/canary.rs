@@ -33,9 +33,14 @@ impl Canary {
         std::thread::Builder::new().name("guard canary".into()).spawn(move || {
             // To end at once, on a busy host too.
             realtime::enter();
-            let _ = apart.send(stand_apart(held));
-            loop {
-                std::thread::park();
+            let result = stand_apart(held);
+            // Else the table may have copies of everything that is open, which must end with this thread.
+            let stands_apart = result.is_ok();
+            let _ = apart.send(result);
+            if stands_apart {
+                loop {
+                    std::thread::park();
+                }
             }
         })?;
         is_apart.recv().map_err(io::Error::other)??;
@@ -142,5 +147,21 @@ mod tests {
         command.args(["-c", &format!("exec timeout 1 cat <&${VARIABLE}")]);
         canary.hand_to(&mut command);
         assert_eq!(command.status().unwrap().code(), Some(124));
+    }
+
+    #[test]
+    fn the_thread_keeps_no_other_descriptor_open() {
+        let (before, held_before) = io::pipe().unwrap();
+        let room = io::pipe().unwrap();
+        let (after, held_after) = io::pipe().unwrap();
+        // Its own are the lowest that are free: those of the others lie on both sides of them.
+        drop(room);
+        let _canary = Canary::start().unwrap();
+        drop((held_before, held_after));
+        for reader in [before, after] {
+            let mut ends = [PollFd::new(reader.as_fd(), PollFlags::POLLIN)];
+            assert_eq!(poll(&mut ends, PollTimeout::from(10_000_u16)).unwrap(), 1, "no end within 10 s");
+            assert_eq!(ends[0].revents(), Some(PollFlags::POLLHUP));
+        }
     }
 }
