@@ -26,6 +26,8 @@ struct Patience {
 
 /// Part of an interval that a timer may be late without this node having slept.
 const LATE: u32 = 4;
+/// Intervals: an advertisement may have come just before this node woke, and the next one some moments late.
+const PATIENCE: u32 = 2;
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Watch {
@@ -124,8 +126,8 @@ impl Backup {
     }
 
     /// Whether the timer is so late that this node has slept: then the silence says as much of this host, on which what was
-    /// sent may be as late, as of the master, which gets an interval more, once. Not one that has stopped or is to be
-    /// preempted: of it more is known than silence.
+    /// sent may be as late, as of the master, which is given time once more. Not one that has stopped or is to be preempted: of
+    /// it more is known than silence.
     pub(super) fn has_slept(&mut self, channels: &[Channel], standing: Standing, now: Instant) -> bool {
         let Some(deadline) = self.deadline(channels, standing) else { return false };
         let reason = self.takeover_reason(channels, standing, now);
@@ -137,7 +139,7 @@ impl Backup {
         let interval = intervals.min().unwrap_or_default();
         let slept = now > deadline + interval / LATE;
         if slept {
-            self.patience = Some(Patience { of: deadline, until: now + interval });
+            self.patience = Some(Patience { of: deadline, until: now + PATIENCE * interval });
         }
         slept
     }

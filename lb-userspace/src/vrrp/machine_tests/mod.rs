@@ -2,6 +2,7 @@
 
 mod groups;
 mod hand_over;
+mod patience;
 mod preemption;
 mod reconfigure;
 mod stop;

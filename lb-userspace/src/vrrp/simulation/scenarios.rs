@@ -107,3 +107,33 @@ fn an_interface_that_fails_on_one_channel_moves_all_to_the_other_node_and_back()
         assert_eq!(world.masters(), [0]);
     });
 }
+
+#[test]
+fn a_host_that_was_frozen_for_long_leaves_the_master_alone_that_is_there_when_it_thaws() {
+    for_seeds(200, |seed| {
+        let mut world = settled_pair(seed);
+        let transitions = world.transitions;
+        world.nodes[1].frozen = true;
+        let long = world.random.duration(20 * INTERVAL);
+        // Its timer was due, and is so late that it knows.
+        world.run_for(slowest(5 * INTERVAL) + long);
+        world.nodes[1].frozen = false;
+        world.run_for(SETTLE);
+        assert_eq!((world.masters().as_slice(), world.transitions), ([0].as_slice(), transitions));
+    });
+}
+
+#[test]
+fn a_lost_first_word_of_a_master_that_stops_leaves_no_moment_in_which_nobody_serves() {
+    for_seeds(200, |seed| {
+        let mut world = settled_pair(seed);
+        world.must_serve = true;
+        for way in world.ways() {
+            world.links.insert(way, Link::Cut);
+        }
+        world.event(0, Event::Stop);
+        world.links.clear();
+        world.run_for(SETTLE);
+        assert_eq!(world.masters(), [1]);
+    });
+}

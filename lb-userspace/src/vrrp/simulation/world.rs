@@ -32,6 +32,8 @@ pub(super) struct Node {
     pub(super) holds: bool,
     /// Since when what it holds is answered for.
     serves_from: Duration,
+    /// Its host stands still: no timer runs out, and what is sent to it is lost.
+    pub(super) frozen: bool,
     /// By channel; a machine that starts sees the same.
     pub(super) down: Vec<bool>,
     pub(super) tracking: Tracking,
@@ -118,6 +120,7 @@ impl World {
             machine: None,
             holds: false,
             serves_from: Duration::ZERO,
+            frozen: false,
             down: vec![false; channels],
             tracking: Tracking::default(),
             speed: 950 + random.below(101) as u32,
@@ -143,6 +146,9 @@ impl World {
     /// When the node's machine is next due.
     fn due(&self, index: usize) -> Option<Duration> {
         let node = &self.nodes[index];
+        if node.frozen {
+            return None;
+        }
         let due = node.machine.as_ref()?.poll_timeout()?.saturating_duration_since(self.epoch);
         // Rounded up, so that its clock has got there.
         Some(due * 1_000 / node.speed + Duration::from_nanos(2))
@@ -311,7 +317,7 @@ impl World {
 
     fn deliver(&mut self) {
         let (_, (to, channel, heard)) = self.in_flight.pop_first().expect("something is in flight");
-        if !self.nodes[to].down[channel] {
+        if !self.nodes[to].down[channel] && !self.nodes[to].frozen {
             self.event(to, Event::Advert { channel, heard });
         }
     }
