@@ -233,3 +233,33 @@ impl Instances {
 fn untracked() -> watch::Receiver<TrackState> {
     watch::channel(TrackState::default()).1
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Host, parse};
+
+    #[test]
+    fn instances_of_both_families_at_one_place_are_two_and_those_of_a_group_are_one() {
+        let text = r#"
+interfaces: [eth0]
+vrrp:
+  - { name: v4, interface: eth0, vrid: 51, addresses: [192.0.2.10/24] }
+  - { name: v6, interface: eth0, vrid: 51, addresses: ["2001:db8::10/64"] }
+  - { name: both, interface: eth0, vrid: 52, group: edge, addresses: [192.0.2.20/24, "2001:db8::20/64"] }
+  - { name: other, interface: eth0, vrid: 53, group: edge, addresses: ["2001:db8::30/64"] }
+"#;
+        let host = Host { hostname: "lb".into(), interfaces: ["eth0".to_owned()].into() };
+        let groups = groups(&parse(text, "a.yaml", &host).unwrap());
+        let names = |group: &Group| group.iter().map(|instance| instance.name.clone()).collect::<Vec<_>>();
+        let named: BTreeMap<_, _> = groups.iter().map(|(id, group)| (id.to_string(), names(group))).collect();
+        let expected = [
+            ("VRID 51 on eth0", vec!["v4"]),
+            ("VRID 51 of IPv6 on eth0", vec!["v6"]),
+            ("group edge", vec!["both", "other"]),
+        ];
+        let expected = expected
+            .map(|(id, names)| (id.to_owned(), names.into_iter().map(str::to_owned).collect::<Vec<_>>()));
+        assert_eq!(named, BTreeMap::from(expected));
+    }
+}

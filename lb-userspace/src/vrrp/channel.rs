@@ -255,3 +255,42 @@ const fn form(policy: model::Checksum) -> Checksum {
 fn wall_clock() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::model::Prefix;
+
+    const OURS: [&str; 2] = ["192.0.2.10", "192.0.2.11"];
+
+    fn channel() -> Channel {
+        let prefix = |text: &&str| Prefix { address: text.parse().unwrap(), length: 24 }.into();
+        let addresses = OURS.iter().map(prefix).collect();
+        let instance = Instance { addresses, ..Instance::new("web", "eth0", Vrid::new(51).unwrap()) };
+        Channel::new(Settings::of(&[instance]).remove(0))
+    }
+
+    fn heard(addresses: &[&str]) -> Received {
+        let advert = Advert {
+            vrid: Vrid::new(51).unwrap(),
+            priority: 100,
+            interval: Duration::from_secs(1),
+            addresses: Addresses::V4(addresses.iter().map(|text| text.parse().unwrap()).collect()),
+        };
+        Received { source: "192.0.2.2".parse().unwrap(), advert, checksum: None, key: None }
+    }
+
+    #[test]
+    fn other_addresses_are_remarked_once_for_each_time_they_are_others() {
+        let mut channel = channel();
+        let (same, other) = (["192.0.2.11", "192.0.2.10"], ["192.0.2.10", "192.0.2.99"]);
+        assert_eq!(channel.remarks(&heard(&same)), [""; 0], "the order does not matter");
+        for _ in 0..2 {
+            let remark = "192.0.2.2 has other virtual addresses, 192.0.2.10 192.0.2.99, than this node, 192.0.2.10 \
+                          192.0.2.11; give both the same";
+            assert_eq!(channel.remarks(&heard(&other)), [remark]);
+            assert_eq!(channel.remarks(&heard(&other)), [""; 0]);
+            assert_eq!(channel.remarks(&heard(&same)), [""; 0]);
+        }
+    }
+}

@@ -55,6 +55,8 @@ fn nodes_with_different_secrets_do_not_obey_each_other_and_say_so() {
     for node in [&high, &low] {
         eventually("the other's are refused", || node.status().discarded["bad_auth"] > 10);
         assert_eq!((node.status().state, node.status().advertisements_received), (Master, 0));
+        // What `evenkeel status` warns of.
+        assert_eq!(node.status().last_discarded.map(|last| last.reason).as_deref(), Some("bad_auth"));
     }
     low.handle.reconfigure(vec![signed(100, &[2], 0)]);
     eventually("a key without a number here", || high.status().discarded["unknown_key"] > 0);

@@ -76,6 +76,9 @@ fn the_instances_of_a_group_move_together_when_one_link_dies() {
         assert!(low.wait_for(Backup).ends_with(".1 has priority 150, ours is 100"));
     }
     all_on(0);
+    let refused = runtime().block_on(low.handle.failover("inside").run());
+    let not_master = FailoverError::NotMaster { instance: "inside".to_owned(), state: Backup };
+    assert_eq!(refused, Err(not_master), "it is named as it was asked for");
     high.stop();
     all_on(1);
     low.assert_nothing_ignored();
