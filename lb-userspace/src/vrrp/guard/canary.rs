@@ -143,8 +143,8 @@ mod tests {
     fn a_process_has_the_canary_and_it_does_not_end_while_this_one_lives() {
         let canary = Canary::start().unwrap();
         let mut command = Command::new("/bin/sh");
-        // 124: nothing came to read within the time, not even an end.
-        command.args(["-c", &format!("exec timeout 1 cat <&${VARIABLE}")]);
+        // 124: nothing came to read within the time, not even an end. The shell redirects from descriptors below 10 only.
+        command.args(["-c", &format!("exec timeout 1 cat /proc/self/fd/${VARIABLE}")]);
         canary.hand_to(&mut command);
         assert_eq!(command.status().unwrap().code(), Some(124));
     }
