@@ -97,8 +97,12 @@ impl fmt::Display for Reason {
             Self::Silence { master: None, lasted } => {
                 write!(f, "no advertisement from any node for {:.2} s", lasted.as_secs_f64())
             }
-            Self::MasterStopped { master } => write!(f, "{} stopped", master.address),
-            Self::Preempted { master, own } => is_master(f, *master, *own),
+            Self::MasterStopped { master } => {
+                write!(f, "{} gave the mastership away (priority 0)", master.address)
+            }
+            Self::Preempted { master, own } => {
+                write!(f, "took over from {} (priority {}, ours is {own})", master.address, master.priority)
+            }
             Self::HigherPriority { master, own } => {
                 write!(f, "{} has priority {}, ours is {own}", master.address, master.priority)
             }
@@ -125,10 +129,6 @@ impl fmt::Display for Reason {
             Self::Stopped => write!(f, "stopped"),
         }
     }
-}
-
-pub(super) fn is_master(f: &mut fmt::Formatter<'_>, master: Peer, own: u8) -> fmt::Result {
-    write!(f, "{} is master with priority {}, ours is {own}", master.address, master.priority)
 }
 
 fn listening(f: &mut fmt::Formatter<'_>, interfaces: &[String]) -> fmt::Result {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError, TryLockError};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::channel::Settings;
-use super::machine::Machine;
+use super::machine::{Machine, Outlook};
 use super::wire::Discard;
 use crate::config::model::{Instance, Version};
 use crate::status::{self, InstanceState};
@@ -13,12 +13,25 @@ use crate::track;
 
 /// The reader's end; cheap, and never keeps the driver waiting.
 #[derive(Debug, Clone)]
-pub(super) struct Reader(Arc<Mutex<Vec<status::Instance>>>);
+pub(super) struct Reader(Arc<Mutex<Published>>);
+
+#[derive(Debug, Default)]
+struct Published {
+    instances: Vec<status::Instance>,
+    /// Of all of them.
+    outlook: Option<Outlook>,
+}
 
 impl Reader {
     /// In the order of the configuration.
     pub(super) fn snapshot(&self) -> Vec<status::Instance> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        let copy = |published: &Published| (published.instances.clone(), published.outlook);
+        let (mut instances, outlook) = copy(&self.0.lock().unwrap_or_else(PoisonError::into_inner));
+        if let Some(outlook) = outlook {
+            let outlook = outlook.in_words(Instant::now());
+            instances.iter_mut().for_each(|instance| instance.reason += &format!("; {outlook}"));
+        }
+        instances
     }
 }
 
@@ -28,15 +41,15 @@ pub(super) struct Reports {
     now: Vec<status::Instance>,
     /// The instance of each of the machine's channels.
     members: Vec<usize>,
-    published: Arc<Mutex<Vec<status::Instance>>>,
+    published: Arc<Mutex<Published>>,
 }
 
 impl Reports {
     pub(super) fn new(group: &[Instance]) -> (Self, Reader) {
-        let published = Arc::new(Mutex::new(Vec::new()));
+        let published = Arc::<Mutex<Published>>::default();
         let mut reports = Self { now: Vec::new(), members: Vec::new(), published: Arc::clone(&published) };
         reports.reconfigured(group);
-        published.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&reports.now);
+        published.lock().unwrap_or_else(PoisonError::into_inner).instances.clone_from(&reports.now);
         (reports, Reader(published))
     }
 
@@ -113,10 +126,7 @@ impl Reports {
     pub(super) fn publish(&mut self, machine: &Machine, now: Instant) -> bool {
         for (member, instance) in self.now.iter_mut().enumerate() {
             instance.state = machine.state();
-            instance.reason = match machine.outlook(now) {
-                None => machine.reason().to_string(),
-                Some(outlook) => format!("{}; {outlook}", machine.reason()),
-            };
+            instance.reason = machine.reason().to_string();
             instance.priority = machine.effective_priority().as_u8();
             instance.second_master = machine.second_master(now);
             instance.stands_back = machine.yielded();
@@ -131,7 +141,8 @@ impl Reports {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return false,
         };
-        published.clone_from(&self.now);
+        published.instances.clone_from(&self.now);
+        published.outlook = machine.outlook();
         true
     }
 }

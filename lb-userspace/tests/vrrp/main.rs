@@ -61,11 +61,11 @@ fn the_higher_priority_holds_the_address_the_other_takes_over_at_a_stop_and_give
     high.assert_nothing_ignored();
 
     high.stop();
-    assert_eq!(low.wait_for(Master), "203.0.113.1 stopped");
+    assert_eq!(low.wait_for(Master), "203.0.113.1 gave the mastership away (priority 0)");
     lab.wait_for_holder(1);
 
     let mut high = lab.hosts[0].start(instance(150));
-    assert_eq!(high.wait_for(Master), "203.0.113.2 is master with priority 100, ours is 150");
+    assert_eq!(high.wait_for(Master), "took over from 203.0.113.2 (priority 100, ours is 150)");
     assert_eq!(low.wait_for(Backup), "203.0.113.1 has priority 150, ours is 100");
     lab.wait_for_holder(0);
     high.assert_nothing_ignored();
@@ -128,7 +128,7 @@ fn keepalived_takes_over_from_evenkeel_and_gives_back() {
     lab.wait_for_holder(1);
 
     let mut node = lab.hosts[0].start(instance(150));
-    assert_eq!(node.wait_for(Master), "203.0.113.2 is master with priority 100, ours is 150");
+    assert_eq!(node.wait_for(Master), "took over from 203.0.113.2 (priority 100, ours is 150)");
     lab.wait_for_holder(0);
     let sent = node.status().advertisements_sent;
     eventually("ten more advertisements are sent", || node.status().advertisements_sent > sent + 10);
@@ -150,7 +150,7 @@ fn evenkeel_takes_over_from_keepalived_and_gives_back() {
     assert_eq!(node.status().transitions[&Master], 0);
 
     keepalived.terminate();
-    assert_eq!(node.wait_for(Master), "203.0.113.2 stopped");
+    assert_eq!(node.wait_for(Master), "203.0.113.2 gave the mastership away (priority 0)");
     lab.wait_for_holder(0);
 
     let _keepalived = lab.hosts[1].start_keepalived(&lab, 150);
@@ -200,7 +200,7 @@ fn a_reload_changes_addresses_and_priority_in_place() {
     assert_eq!((high.status().transitions[&Master], low.status().transitions[&Master]), (1, 0));
 
     high.handle.reconfigure(vec![Instance { addresses: vec![prefix(other, 32)], ..instance(50) }]);
-    assert_eq!(low.wait_for(Master), "203.0.113.1 is master with priority 50, ours is 100");
+    assert_eq!(low.wait_for(Master), "took over from 203.0.113.1 (priority 50, ours is 100)");
     eventually("the released address is gone", || !host.holds(other));
 }
 

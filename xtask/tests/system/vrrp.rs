@@ -39,7 +39,7 @@ fn failover_by_command_and_its_undoing_lose_nothing() -> Result<()> {
         ensure!(ours.reason.contains("evenkeel failover"), "{ours:?}");
         let theirs = instance(&pair.nodes[1], name)?;
         ensure!(theirs.state == InstanceState::Master && theirs.priority == 100, "{theirs:?}");
-        ensure!(theirs.reason.contains("stopped"), "{theirs:?}");
+        ensure!(theirs.reason.contains("gave the mastership away"), "{theirs:?}");
     }
 
     let said = failover(&pair.nodes[0], &["--undo", "outside"])?;

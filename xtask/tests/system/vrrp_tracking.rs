@@ -38,7 +38,10 @@ fn assert_outvoted(pair: &mut Pair, subject: &str) -> Result<()> {
     let tracked = found(&ours, subject)?;
     ensure!(!tracked, "{ours:?}");
     let theirs = instance(&pair.nodes[1], "outside")?;
-    ensure!(theirs.reason.contains("master with priority 90, ours is 100"), "{theirs:?}");
+    ensure!(
+        theirs.reason.contains("took over from ") && theirs.reason.contains("(priority 90, ours is 100)"),
+        "{theirs:?}"
+    );
     let shown = pair.nodes[0].evenkeel(&["status"])?;
     ensure!(shown.contains(subject), "{shown}");
     Ok(())

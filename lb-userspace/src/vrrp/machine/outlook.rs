@@ -1,10 +1,8 @@
 //! What a backup waits for, in words for a person.
 #![deny(clippy::disallowed_methods)]
 
-use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use super::super::reason::is_master;
 use super::{Machine, Peer, State};
 use crate::config::model::Preempt;
 
@@ -12,7 +10,7 @@ use crate::config::model::Preempt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outlook {
     /// No master was heard.
-    Unopposed { takes_over_in: Duration },
+    Unopposed { takes_over_at: Instant },
     /// Its priority is ours or higher.
     Follows { master: Peer, own: u8 },
     /// Its priority is lower, and preemption is off.
@@ -20,25 +18,23 @@ pub enum Outlook {
     /// Its priority is lower, and this node has handed over by command.
     Yielded { master: Peer, own: u8 },
     /// Its priority is lower. Of a master that falls silent before, it takes over sooner.
-    Preempts { master: Peer, own: u8, takes_over_in: Duration },
+    Preempts { master: Peer, own: u8, takes_over_at: Instant },
 }
 
 impl Machine {
     /// Of a backup; `None` in other states.
     #[must_use]
-    pub fn outlook(&self, now: Instant) -> Option<Outlook> {
+    pub fn outlook(&self) -> Option<Outlook> {
         let State::Backup(backup) = &self.state else { return None };
         let standing = self.standing();
         let deadline = backup.deadline(&self.config.channels, standing)?;
-        let takes_over_in = deadline.saturating_duration_since(now);
         let own = standing.priority;
         Some(match (backup.master(), standing.preempt) {
-            (None, _) => Outlook::Unopposed { takes_over_in },
+            (None, _) => Outlook::Unopposed { takes_over_at: deadline },
             (Some(master), _) if master.priority >= own => Outlook::Follows { master, own },
             (Some(master), Preempt::After(_)) => {
-                let preemption = backup.preemption(&self.config.channels, standing).unwrap_or(deadline);
-                let takes_over_in = preemption.saturating_duration_since(now);
-                Outlook::Preempts { master, own, takes_over_in }
+                let preemption = backup.preemption(&self.config.channels, standing);
+                Outlook::Preempts { master, own, takes_over_at: preemption.unwrap_or(deadline) }
             }
             (Some(master), Preempt::Never) if self.yielded => Outlook::Yielded { master, own },
             (Some(master), Preempt::Never) => Outlook::LeavesBe { master, own },
@@ -46,24 +42,28 @@ impl Machine {
     }
 }
 
-impl fmt::Display for Outlook {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl Outlook {
+    /// As of `now`, which may be long after the machine's last event.
+    #[must_use]
+    pub fn in_words(&self, now: Instant) -> String {
+        let takes_over = |at: Instant| {
+            let seconds = at.saturating_duration_since(now).as_secs_f64();
+            format!("taking over in {seconds:.1} s")
+        };
+        let follows = |master: Peer, own: u8| {
+            format!("{} is master with priority {}, ours is {own}", master.address, master.priority)
+        };
         match *self {
-            Self::Unopposed { takes_over_in } => {
-                write!(f, "no master is heard: taking over in {:.1} s", takes_over_in.as_secs_f64())
+            Self::Unopposed { takes_over_at } => {
+                format!("no master is heard: {}", takes_over(takes_over_at))
             }
-            Self::Follows { master, own } => is_master(f, master, own),
-            Self::LeavesBe { master, own } => {
-                is_master(f, master, own)?;
-                write!(f, ", and preemption is off")
-            }
+            Self::Follows { master, own } => follows(master, own),
+            Self::LeavesBe { master, own } => format!("{}, and preemption is off", follows(master, own)),
             Self::Yielded { master, own } => {
-                is_master(f, master, own)?;
-                write!(f, ", but we handed over by evenkeel failover")
+                format!("{}, but we handed over by evenkeel failover", follows(master, own))
             }
-            Self::Preempts { master, own, takes_over_in } => {
-                is_master(f, master, own)?;
-                write!(f, ": taking over in {:.1} s", takes_over_in.as_secs_f64())
+            Self::Preempts { master, own, takes_over_at } => {
+                format!("{}: {}", follows(master, own), takes_over(takes_over_at))
             }
         }
     }

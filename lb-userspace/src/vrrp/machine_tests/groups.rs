@@ -137,7 +137,7 @@ fn a_master_that_stops_on_all_channels_is_succeeded_after_the_longest_skew() {
     bench.event(on(0, HIGHER_ADDRESS, 0, SECOND));
     bench.event(on(1, HIGHER_V6, 0, 3 * SECOND));
     assert_eq!(bench.takeover_after(), 3 * SKEW);
-    assert_eq!(bench.machine.reason().to_string(), "10.0.0.40 stopped");
+    assert_eq!(bench.machine.reason().to_string(), "10.0.0.40 gave the mastership away (priority 0)");
 }
 
 #[test]

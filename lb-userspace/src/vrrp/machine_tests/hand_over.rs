@@ -22,7 +22,7 @@ fn a_master_that_yields_serves_until_another_is_master_and_then_stands_back() {
         bench.hear(LOWER_ADDRESS, 50);
         assert_eq!(bench.machine.state(), Backup);
     }
-    let outlook = bench.machine.outlook(bench.now).unwrap().to_string();
+    let outlook = bench.machine.outlook().unwrap().in_words(bench.now);
     assert_eq!(
         outlook,
         "10.0.0.4 is master with priority 50, ours is 100, but we handed over by evenkeel failover"

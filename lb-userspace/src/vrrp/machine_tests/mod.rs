@@ -246,7 +246,7 @@ fn a_master_that_stops_is_succeeded_after_the_skew() {
     bench.run_for(SECOND / 2);
     bench.hear(HIGHER_ADDRESS, 0);
     assert_eq!(bench.takeover_after() + SECOND / 2, SKEW);
-    assert_eq!(bench.machine.reason().to_string(), "10.0.0.40 stopped");
+    assert_eq!(bench.machine.reason().to_string(), "10.0.0.40 gave the mastership away (priority 0)");
 }
 
 #[test]

@@ -76,7 +76,7 @@ fn above_the_other(row: Row, kind: Kind) {
     node.stop();
     row.wait_for_holder(&lab, OTHER);
     let mut node = lab.hosts[OWN].start(row.instance(OWN, OURS));
-    let reason = format!("{} is master with priority {LOW}, ours is {OURS}", row.own(OTHER));
+    let reason = format!("took over from {} (priority {LOW}, ours is {OURS})", row.own(OTHER));
     assert_eq!(node.wait_for(Master), reason);
     row.wait_for_holder(&lab, OWN);
     assert_clean(row, &node);
@@ -115,7 +115,7 @@ fn below_the_other(row: Row, kind: Kind) {
     row.wait_for_holder(&lab, OTHER);
 
     other.stop();
-    assert_eq!(node.wait_for(Master), format!("{} stopped", row.own(OTHER)));
+    assert_eq!(node.wait_for(Master), format!("{} gave the mastership away (priority 0)", row.own(OTHER)));
     row.wait_for_holder(&lab, OWN);
     assert_clean(row, &node);
     node.stop();

@@ -153,7 +153,7 @@ fn at_a_handover_somebody_holds_the_address_at_every_moment() {
         let why = runtime().block_on(high.handle.failover("outside").run());
         let expected = "handed over by evenkeel failover to 203.0.113.2 (priority 100)";
         assert!(why.as_ref().is_ok_and(|why| why.starts_with(expected)), "{why:?}");
-        assert_eq!(low.wait_for(Master), "203.0.113.1 stopped");
+        assert_eq!(low.wait_for(Master), "203.0.113.1 gave the mastership away (priority 0)");
         lab.wait_for_holder(1);
         eventually("both changes were seen", || changed(&files[0], true).is_some());
         let (taken, released) = (changed(&files[1], false), changed(&files[0], true));
