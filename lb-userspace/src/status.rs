@@ -96,6 +96,9 @@ pub struct Instance {
     pub discarded: BTreeMap<String, u64>,
     /// Times each state was entered.
     pub transitions: BTreeMap<InstanceState, u64>,
+    /// Those that no hook was told of, because the daemon was too busy to hear of them.
+    #[serde(default)]
+    pub lost_transitions: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

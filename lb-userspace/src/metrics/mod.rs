@@ -278,6 +278,11 @@ fn advertisements(page: &mut Page, instances: &[Instance]) {
     counter("evenkeel_vrrp_second_masters_total", "Times another node claimed to be master too.", |i| {
         i.second_masters
     });
+    counter(
+        "evenkeel_vrrp_lost_transitions_total",
+        "Transitions that no hook was told of, because the daemon was too busy.",
+        |i| i.lost_transitions,
+    );
     let mut discarded = page.counter(
         "evenkeel_vrrp_discarded_total",
         "VRRP packets ignored, by reason.",

@@ -7,6 +7,7 @@ use std::io;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, watch};
 use tokio::time::sleep_until;
 
@@ -52,6 +53,8 @@ pub(super) struct Driver {
     open_at: Option<Instant>,
     /// When a reason to ignore packets was last remarked.
     discards_remarked: BTreeMap<Discard, Instant>,
+    /// When it was last remarked that transitions are not told.
+    loss_remarked: Option<Instant>,
     send_failing: bool,
     stopping: bool,
     keeper_gone: bool,
@@ -86,6 +89,7 @@ impl Driver {
             events,
             open_at: None,
             discards_remarked: BTreeMap::new(),
+            loss_remarked: None,
             send_failing: false,
             stopping: false,
             keeper_gone: false,
@@ -179,16 +183,17 @@ impl Driver {
             Action::SecondMaster(peer) => {
                 self.reports.second_master_began();
                 self.log_problem(format!("a second master: {peer} claims to be master too"));
-                for instance in self.names() {
-                    self.tell(Event::SecondMaster { instance, peer });
+                for (member, instance) in self.names().into_iter().enumerate() {
+                    self.tell(member, Event::SecondMaster { instance, peer });
                 }
             }
             Action::Transition { from, to, reason } => {
                 self.reports.entered(to);
                 self.log_change(format!("{from:?} to {to:?}: {reason}"));
                 let priority = self.machine.effective_priority().as_u8();
-                for instance in self.names() {
-                    self.tell(Event::Transition { instance, from, to, priority, reason: reason.clone() });
+                for (member, instance) in self.names().into_iter().enumerate() {
+                    let reason = reason.clone();
+                    self.tell(member, Event::Transition { instance, from, to, priority, reason });
                 }
             }
         }
@@ -213,9 +218,20 @@ impl Driver {
         self.keeper.wanted.send_modify(change);
     }
 
-    fn tell(&self, event: Event) {
-        // The daemon may be busy or gone; the snapshot tells the same.
-        let _ = self.events.try_send(event);
+    /// The daemon may be busy or gone, and nobody waits for it; the snapshot tells what is, but hooks hear by this only.
+    fn tell(&mut self, member: usize, event: Event) {
+        let Err(TrySendError::Full(lost)) = self.events.try_send(event) else { return };
+        if !matches!(lost, Event::Transition { .. }) {
+            return;
+        }
+        self.reports.lost_transition(member);
+        let now = Instant::now();
+        if self.loss_remarked.is_none_or(|at| now >= at + REMARK_AGAIN_AFTER) {
+            self.loss_remarked = Some(now);
+            self.log_problem(
+                "the daemon is too busy to hear of every transition: hooks miss some".to_owned(),
+            );
+        }
     }
 
     fn send(&mut self, channel: usize, priority: u8) {

@@ -110,6 +110,12 @@ impl Reports {
         }
     }
 
+    pub(super) fn lost_transition(&mut self, member: usize) {
+        if let Some(now) = self.now.get_mut(member) {
+            now.lost_transitions += 1;
+        }
+    }
+
     pub(super) fn second_master_began(&mut self) {
         for now in &mut self.now {
             now.second_masters += 1;
@@ -188,6 +194,7 @@ fn new(instance: &Instance) -> status::Instance {
         last_discarded: None,
         discarded: Discard::ALL.iter().map(|reason| (reason.as_str().to_owned(), 0)).collect(),
         transitions,
+        lost_transitions: 0,
     }
 }
 

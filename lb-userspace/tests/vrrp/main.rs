@@ -50,6 +50,19 @@ fn role() {
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
+fn a_transition_that_nobody_takes_keeps_no_instance_waiting_and_is_counted() {
+    let lab = Lab::new(1);
+    let (events, mut received) = tokio::sync::mpsc::channel(1);
+    let host = &lab.hosts[0];
+    let handle = host.run(|| spawn(vec![instance(100)], &start_keeper(), lab::untracked(), events).unwrap());
+    lab.wait_for_holder(0);
+    // The first one, to backup, waits; there was no room for the second.
+    eventually("the other is counted", || handle.snapshot()[0].lost_transitions == 1);
+    assert!(received.try_recv().is_ok() && received.try_recv().is_err());
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
 fn the_higher_priority_holds_the_address_the_other_takes_over_at_a_stop_and_gives_it_back() {
     let lab = Lab::new(2);
     let mut high = lab.hosts[0].start(instance(150));
