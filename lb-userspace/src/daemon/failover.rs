@@ -49,13 +49,25 @@ impl Daemon {
     pub(super) fn handle_event(&mut self, event: Event) {
         tracing::debug!(?event, "VRRP");
         let Event::Transition { instance, from, to, priority, reason } = event else { return };
+        self.follow_master(&instance, to);
+        let (at, reason) = (SystemTime::now(), reason.to_string());
+        self.hooks.tell(&Transition { at, instance, from, to, priority, reason });
+    }
+
+    fn follow_master(&mut self, instance: &str, state: InstanceState) {
         let configured = self.config.vrrp.iter().find(|configured| configured.name == instance);
         if let Some(configured) = configured.filter(|configured| configured.virtual_mac) {
             let macs = [Family::V4, Family::V6].map(|family| virtual_mac(family, configured.vrid));
-            self.forwarding.follow_master(&configured.interface, macs, to == InstanceState::Master);
+            self.forwarding.follow_master(&configured.interface, macs, state == InstanceState::Master);
         }
-        let (at, reason) = (SystemTime::now(), reason.to_string());
-        self.hooks.tell(&Transition { at, instance, from, to, priority, reason });
+    }
+
+    /// Of what no event told, as too many waited.
+    pub(super) fn follow_masters(&mut self) {
+        let running: Vec<_> = self.instances.running().collect();
+        for instance in running {
+            self.follow_master(&instance.name, instance.state);
+        }
     }
 
     /// What instances that track services need to know of them.

@@ -211,7 +211,12 @@ impl Instances {
         let waiting = self.waiting.values().flat_map(|group| {
             vrrp::not_started(group, "waits for the instance that had its interface and VRID to stop")
         });
-        self.running.values().flat_map(Handle::snapshot).chain(waiting).collect()
+        self.running().chain(waiting).collect()
+    }
+
+    /// Without those that wait for others to stop.
+    pub(super) fn running(&self) -> impl Iterator<Item = status::Instance> {
+        self.running.values().flat_map(Handle::snapshot)
     }
 
     fn spawn(&self, identity: &Identity, group: &[Instance]) -> Result<Handle, StartError> {

@@ -273,6 +273,7 @@ impl Daemon {
     fn sweep(&mut self) {
         self.forwarding.follow_interfaces(&self.config.interfaces);
         self.instances.start_waiting();
+        self.follow_masters();
         self.reconcile();
         self.destinations.send_if_modified(|known| {
             let wanted = self.forwarding.destinations(&self.config);
