@@ -1,11 +1,9 @@
 //! `check` of a service.
 
-use std::ops::RangeInclusive;
-use std::time::Duration;
-
+use super::pace::Pace;
 use super::reader::{Fields, Item, Read, Reader, Shape};
 use super::suggest;
-use super::values::{Choice, written};
+use super::values::Choice;
 use crate::config::model::{Check, CheckKind};
 use crate::config::yaml::Value;
 
@@ -40,13 +38,6 @@ const KIND: Choice<Kind> = Choice {
     later: LATER,
 };
 
-const EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
-const DEFAULT_EVERY: Duration = Duration::from_secs(2);
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
-const DEFAULT_RISE: u32 = 2;
-const DEFAULT_FALL: u32 = 3;
-const MAX_IN_A_ROW: u32 = 100;
 const DEFAULT_PATH: &str = "/";
 const DEFAULT_STATUS: u16 = 200;
 
@@ -56,30 +47,14 @@ pub(super) fn check(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<Check> {
             Kind::Tcp => CheckKind::Tcp,
             Kind::Http => CheckKind::Http { path: DEFAULT_PATH.into(), status: DEFAULT_STATUS, host: None },
         };
-        return Ok(Check {
-            kind,
-            port: None,
-            every: DEFAULT_EVERY,
-            timeout: DEFAULT_TIMEOUT,
-            rise: DEFAULT_RISE,
-            fall: DEFAULT_FALL,
-        });
+        let Pace { every, timeout, rise, fall } = Pace::DEFAULT;
+        return Ok(Check { kind, port: None, every, timeout, rise, fall });
     }
     let fields = reader.fields(item, &CHECK)?;
     let kind = kind(reader, &fields);
-    let every = reader.optional(&fields, "every", |reader, item| reader.duration(item, EVERY, "2s"));
-    let timeout = timeout(reader, &fields, every.as_ref().ok().map(|every| every.unwrap_or(DEFAULT_EVERY)));
-    let rise = reader.optional(&fields, "rise", in_a_row);
-    let fall = reader.optional(&fields, "fall", in_a_row);
-    let (kind, port) = kind?;
-    Ok(Check {
-        kind,
-        port,
-        every: every?.unwrap_or(DEFAULT_EVERY),
-        timeout: timeout?,
-        rise: rise?.unwrap_or(DEFAULT_RISE),
-        fall: fall?.unwrap_or(DEFAULT_FALL),
-    })
+    let pace = Pace::read(reader, &fields, "probe");
+    let ((kind, port), Pace { every, timeout, rise, fall }) = (kind?, pace?);
+    Ok(Check { kind, port, every, timeout, rise, fall })
 }
 
 /// The kind of a check, and its port if one is written.
@@ -159,24 +134,4 @@ fn host(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<String> {
         suggest::shorten(host)
     );
     Err(reader.mistake(&item.place(), message))
-}
-
-/// At most `every`, so that probes of one backend never overlap. `every` is `None` when it is wrong.
-fn timeout(reader: &mut Reader<'_>, fields: &Fields<'_>, every: Option<Duration>) -> Read<Duration> {
-    let Some(item) = fields.get("timeout") else {
-        return Ok(every.map_or(DEFAULT_TIMEOUT, |every| DEFAULT_TIMEOUT.min(every)));
-    };
-    let timeout = reader.duration(&item, TIMEOUT, "1s")?;
-    let Some(every) = every.filter(|every| timeout > *every) else { return Ok(timeout) };
-    let message = format!(
-        "{} is longer than `every`, {}; a probe must end before the next begins, so write at most {1}, or a longer \
-         `every`",
-        written(timeout),
-        written(every)
-    );
-    Err(reader.mistake(&item.place(), message))
-}
-
-fn in_a_row(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<u32> {
-    reader.integer(item, "a number of probes in a row", 1..=MAX_IN_A_ROW)
 }

@@ -7,6 +7,7 @@ mod check;
 mod command;
 mod flows;
 mod hooks;
+mod pace;
 mod reader;
 mod services;
 mod suggest;

@@ -1,11 +1,10 @@
 //! `track`: what the priority depends on.
 
 use std::ops::RangeInclusive;
-use std::time::Duration;
 
+use super::super::pace::Pace;
 use super::super::reader::{Fields, Item, Read, Reader, Shape, Unique, describe};
 use super::super::suggest;
-use super::super::values::written;
 use super::{Known, Pools};
 use crate::config::model::{Effect, Priority, Script, Subject, Track};
 use crate::config::yaml::Value;
@@ -45,13 +44,6 @@ const SETTINGS: [(&str, &str); 6] = [
 const LIST: &str = "[{ interface: eth1 }]";
 const PROGRAM: &str = "/etc/evenkeel/check";
 const MAX: usize = 64;
-const EVERY: RangeInclusive<Duration> = Duration::from_millis(100)..=Duration::from_secs(3600);
-const TIMEOUT: RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
-const DEFAULT_EVERY: Duration = Duration::from_secs(2);
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(1);
-const DEFAULT_RISE: u32 = 2;
-const DEFAULT_FALL: u32 = 3;
-const MAX_IN_A_ROW: u32 = 100;
 /// `IFNAMSIZ` and `TASK_COMM_LEN` of Linux, without the NUL.
 const MAX_KERNEL_NAME: usize = 15;
 /// From 254 to 1.
@@ -179,38 +171,10 @@ fn kernel_name(reader: &mut Reader<'_>, item: &Item<'_>, what: &str, example: &s
 
 fn script(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Read<Script> {
     let command = reader.required(fields, "script", PROGRAM, |reader, item| reader.command(item, PROGRAM));
-    let every = reader.optional(fields, "every", |reader, item| reader.duration(item, EVERY, "2s"));
-    let timeout = timeout(reader, fields, every.as_ref().ok().map(|every| every.unwrap_or(DEFAULT_EVERY)));
-    let rise = reader.optional(fields, "rise", in_a_row);
-    let fall = reader.optional(fields, "fall", in_a_row);
+    let pace = Pace::read(reader, fields, "run");
     let user = reader.optional(fields, "user", Reader::user);
-    Ok(Script {
-        command: command?,
-        user: user?,
-        every: every?.unwrap_or(DEFAULT_EVERY),
-        timeout: timeout?,
-        rise: rise?.unwrap_or(DEFAULT_RISE),
-        fall: fall?.unwrap_or(DEFAULT_FALL),
-    })
-}
-
-/// At most `every`, so that runs never overlap. `every` is `None` when it is wrong.
-fn timeout(reader: &mut Reader<'_>, fields: &Fields<'_>, every: Option<Duration>) -> Read<Duration> {
-    let Some(item) = fields.get("timeout") else {
-        return Ok(every.map_or(DEFAULT_TIMEOUT, |every| DEFAULT_TIMEOUT.min(every)));
-    };
-    let timeout = reader.duration(&item, TIMEOUT, "1s")?;
-    let Some(every) = every.filter(|every| timeout > *every) else { return Ok(timeout) };
-    let message = format!(
-        "{} is longer than `every`, {}; a run must end before the next begins, so write at most {1}, or a longer `every`",
-        written(timeout),
-        written(every)
-    );
-    Err(reader.mistake(&item.place(), message))
-}
-
-fn in_a_row(reader: &mut Reader<'_>, item: &Item<'_>) -> Read<u32> {
-    reader.integer(item, "a number of runs in a row", 1..=MAX_IN_A_ROW)
+    let (command, Pace { every, timeout, rise, fall }) = (command?, pace?);
+    Ok(Script { command, user: user?, every, timeout, rise, fall })
 }
 
 fn service(reader: &mut Reader<'_>, fields: &Fields<'_>, pools: &Pools<'_>) -> Read<Subject> {
