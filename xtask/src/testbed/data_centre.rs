@@ -160,25 +160,11 @@ impl DataCentre {
         let mut text = format!(
             "node: {name}\n\
              interfaces: [eth0, eth1]\n\
-             metrics: {{ listen: 127.0.0.1:9620 }}\n\n\
-             vrrp:\n",
+             metrics: {{ listen: 127.0.0.1:9620 }}\n\n",
             name = node_name(node),
         );
-        let priority = 150 - 50 * node;
-        for (name, interface, vrid, addresses) in [
-            ("outside", "eth0", 51, format!("{NAT_ADDRESS}/24, {TUNNEL_ADDRESS}/24")),
-            ("inside", "eth1", 52, format!("{GATEWAY}/24")),
-        ] {
-            write!(
-                text,
-                "  - name: {name}\n    \
-                     interface: {interface}\n    \
-                     vrid: {vrid}\n    \
-                     priority: {priority}\n    \
-                     advertise: 100ms\n    \
-                     addresses: [{addresses}]\n"
-            )?;
-        }
+        let outside = format!("{NAT_ADDRESS}/24, {TUNNEL_ADDRESS}/24");
+        text += &instances(node, &outside, &format!("{GATEWAY}/24"), &[]);
         text.push_str("\nservices:\n");
         let http = "http: { path: /healthz, status: 200 }";
         let backends: Vec<String> = (1..=web).map(Self::web_backend).collect();
@@ -256,6 +242,28 @@ impl DataCentre {
         host.add_route("default", &GATEWAY.to_string())?;
         Ok(host)
     }
+}
+
+/// The instances `outside` and `inside` of a node, counted from 0, with these addresses, and these keys (`key: value`) for
+/// each.
+#[must_use]
+pub fn instances(node: u8, outside: &str, inside: &str, keys: &[&str]) -> String {
+    let mut text = "vrrp:\n".to_owned();
+    let priority = 150 - 50 * node;
+    for (name, interface, vrid, addresses) in
+        [("outside", "eth0", 51, outside), ("inside", "eth1", 52, inside)]
+    {
+        text += &format!(
+            "  - name: {name}\n    \
+               interface: {interface}\n    \
+               vrid: {vrid}\n    \
+               priority: {priority}\n    \
+               advertise: 100ms\n    \
+               addresses: [{addresses}]\n"
+        );
+        keys.iter().for_each(|key| text += &format!("    {key}\n"));
+    }
+    text
 }
 
 fn node_name(index: u8) -> &'static str {

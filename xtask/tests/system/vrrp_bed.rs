@@ -10,7 +10,6 @@
 //!            web-1 .11    web-2 .12
 //! ```
 
-use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,6 +17,7 @@ use anyhow::{Context as _, Result, ensure};
 use nix::sys::signal::Signal;
 use xtask::status::{Instance, InstanceState};
 use xtask::testbed::clients::Load;
+use xtask::testbed::data_centre;
 use xtask::testbed::servers::Nginx;
 use xtask::testbed::{Host, Node, Process, Segment, TestBed, wait_for};
 
@@ -139,27 +139,8 @@ pub(crate) fn group(index: usize, more: &[&str]) -> String {
 
 /// `outside` and `inside`, as node 0 or 1 has them, each with these keys too.
 pub(crate) fn instances(index: usize, more: &[&str]) -> String {
-    let mut text = "vrrp:\n".to_owned();
-    let places = [
-        ("outside", "eth0", 51, format!("{NAT}/24, {DIRECT}/24")),
-        ("inside", "eth1", 52, format!("{INSIDE}/24")),
-    ];
-    for (name, interface, vrid, addresses) in places {
-        let priority = 150 - 50 * index;
-        let _ = write!(
-            text,
-            "  - name: {name}\n    \
-               interface: {interface}\n    \
-               vrid: {vrid}\n    \
-               priority: {priority}\n    \
-               advertise: 100ms\n    \
-               addresses: [{addresses}]\n"
-        );
-        for line in more {
-            let _ = writeln!(text, "    {line}");
-        }
-    }
-    text
+    let node = u8::try_from(index).expect("there are two nodes");
+    data_centre::instances(node, &format!("{NAT}/24, {DIRECT}/24"), &format!("{INSIDE}/24"), more)
 }
 
 /// The state that a node gives of one of its instances.
