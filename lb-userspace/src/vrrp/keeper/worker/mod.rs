@@ -1,5 +1,8 @@
 //! The thread that keeps everything.
 
+mod announcing;
+mod reading;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
@@ -11,18 +14,16 @@ use tokio::time::{Instant, sleep_until};
 use super::announcer::Announcer;
 use super::apply::Applier;
 use super::changes::{Changes, log_problem};
-use super::kernel::{Kernel, Learned};
+use super::kernel::Kernel;
 use super::mirror::{Mirror, Names};
 use super::plan::{Step, adopted, plan};
 use super::refuser::Refuser;
 use super::refusing::Refusing;
 use super::seen::{Primaries, seen};
-use super::settings;
 use super::target::{Group, Target};
 use super::{Guard, Registered, Seen, Wanted};
 use crate::net::netlink::BATCH;
-use crate::net::sysctl;
-use crate::vrrp::thing::{ArpSetting, Thing};
+use crate::vrrp::thing::Thing;
 
 const RETRY_EVERY: Duration = Duration::from_secs(1);
 /// Notifications may be lost, and some changes have none.
@@ -220,43 +221,6 @@ impl Worker {
         !self.failing && !self.unfinished
     }
 
-    fn read_if_due(&mut self) -> anyhow::Result<()> {
-        use anyhow::Context as _;
-        let kernel = match &mut self.kernel {
-            Some(kernel) => kernel,
-            None => {
-                // What happened without a connection is not known.
-                self.read_due = Instant::now();
-                self.kernel.insert(Kernel::connect().context("cannot open a netlink socket")?)
-            }
-        };
-        let members = || self.entries.values().flat_map(|entry| &entry.wanted.members);
-        if members().any(|member| !member.routes.is_empty() || !member.rules.is_empty()) {
-            kernel.watch_routes().context("cannot watch routes by netlink")?;
-        }
-        if self.read_due <= Instant::now() {
-            let mut mirror = kernel.read().context("cannot read the host's interfaces by netlink")?;
-            mirror.follow(&self.mirror);
-            self.mirror = mirror;
-            self.read_due = Instant::now() + READ_EVERY;
-            self.routes_due = false;
-            self.settings_due = true;
-        }
-        self.learn();
-        Ok(())
-    }
-
-    /// Takes notifications; whether there was anything new.
-    fn learn(&mut self) -> bool {
-        let Some(kernel) = &self.kernel else { return false };
-        let Learned { changed, lost, incomplete } = kernel.learn(&mut self.mirror);
-        if incomplete {
-            self.read_due = self.read_due.min(Instant::now() + MIN_GAP);
-        }
-        self.routes_due |= lost && !(self.target.routes.is_empty() && self.mirror.routes.is_empty());
-        changed || incomplete
-    }
-
     /// The first step that failed, with why.
     fn plan_and_apply(&mut self) -> anyhow::Result<Option<(String, String)>> {
         let mut first = None;
@@ -346,56 +310,6 @@ impl Worker {
         Ok(plan(&self.mirror, &self.target, self.applier.held()))
     }
 
-    fn read_arp(&self) -> BTreeMap<(u32, ArpSetting), i32> {
-        let both =
-            self.target.quiet.iter().flat_map(|index| ArpSetting::ALL.map(|setting| (*index, setting)));
-        let read = |(index, setting): (u32, ArpSetting)| {
-            let link = self.mirror.by_index(index)?;
-            Some(((index, setting), sysctl::read("ipv4", &link.name, setting.key()).ok()?))
-        };
-        both.filter_map(read).collect()
-    }
-
-    fn check_settings(&mut self) {
-        let there = self.target.macvlans.iter().filter(|(name, _)| self.mirror.by_name(name).is_some());
-        let astray = there.filter(|(name, macvlan)| !settings::are_set(name, macvlan.family));
-        self.mirror.astray = astray.map(|(name, _)| name.clone()).collect();
-        let strict = self.target.has_v4_macvlans() && settings::host_filters_strictly();
-        if strict && !std::mem::replace(&mut self.told_strict, true) {
-            log_problem(
-                "net.ipv4.conf.all.rp_filter is 1, which overrides the 0 of interfaces with virtual MAC addresses: what is sent \
-                 to these addresses is dropped; set it to 0 or 2"
-                    .to_owned(),
-            );
-        }
-    }
-
-    /// Queues the announcements that were asked for, of what is there; the rest is announced when it is added.
-    fn answer_bursts(&mut self) {
-        let asked = self.entries.iter_mut().filter_map(|(group, entry)| {
-            let bursts = std::mem::replace(&mut entry.bursts, entry.wanted.bursts);
-            (bursts != entry.wanted.bursts && entry.wanted.hold).then_some(*group)
-        });
-        let asked: BTreeSet<Group> = asked.collect();
-        if asked.is_empty() {
-            return;
-        }
-        for (at, held) in &self.target.addresses {
-            if asked.contains(&held.group) && self.mirror.present(*at).is_some() {
-                self.announcer.add(*at);
-            }
-        }
-    }
-
-    /// Queues the announcements of what is held on interfaces that came back: neighbours and switches there may have forgotten
-    /// it. A group whose own interface was away has let go meanwhile; an address may have another interface.
-    fn announce_returned(&mut self) {
-        let returned = std::mem::take(&mut self.mirror.returned);
-        for at in self.target.announced_by(&returned).filter(|at| self.mirror.present(*at).is_some()) {
-            self.announcer.add(at);
-        }
-    }
-
     /// For people: by name, not by number.
     fn describe(&self, step: &Step) -> String {
         let (Step::AddAddress(at, _) | Step::Remove(Thing::Address(at))) = step else {
@@ -406,12 +320,6 @@ impl Worker {
         match group {
             Some(entry) => format!("{step} on {interface} ({})", entry.name),
             None => format!("{step} on {interface}"),
-        }
-    }
-
-    fn log_announcing(&self, sent: Result<(), String>) {
-        if let Err(problem) = sent {
-            log_problem(problem);
         }
     }
 }

@@ -1,5 +1,7 @@
 //! What a keeper does to a host: addresses, routes, rules and virtual MAC addresses that come, stay and go.
 
+mod many;
+
 use std::time::{Duration, Instant};
 
 use evenkeel::config::model::{Instance, Prefix, Route, Rule, Scope, VirtualAddress, Vrid};
@@ -12,8 +14,6 @@ use crate::lab::{Host, Lab, eventually, runtime, start_keeper};
 const V6: &str = "2001:db8::10";
 const MAC_V4: &str = "00:00:5e:00:01:33";
 const MAC_V6: &str = "00:00:5e:00:02:33";
-const VRIDS: u8 = 50;
-const ADDRESSES: u8 = 100;
 /// For thousands of addresses on a machine under load.
 const MANY_LIMIT: Duration = Duration::from_secs(120);
 
@@ -129,6 +129,14 @@ fn wait_released(registration: Registration) {
     let Registration { wanted, released, .. } = registration;
     drop(wanted);
     runtime().block_on(async { tokio::time::timeout(MANY_LIMIT, released.wait()).await }).unwrap();
+}
+
+fn wait_many(holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + MANY_LIMIT;
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within {MANY_LIMIT:?}");
+        std::thread::sleep(Duration::from_millis(50));
+    }
 }
 
 #[test]
@@ -376,54 +384,4 @@ fn a_route_or_rule_that_somebody_else_has_stays_his() {
     assert!(host.output(&["ip", "rule"]).contains("1000:"));
     assert!(host.output(&["ip", "-6", "route"]).contains("2001:db8:7::/48"));
     assert!(!host.output(&["ip", "-6", "rule"]).contains("1001:"));
-}
-
-#[test]
-#[ignore = "needs root: cargo xtask test"]
-fn thousands_of_addresses_come_and_go() {
-    come_and_go(false);
-}
-
-#[test]
-#[ignore = "needs root: cargo xtask test"]
-fn thousands_of_addresses_at_virtual_macs_come_and_go() {
-    come_and_go(true);
-}
-
-fn come_and_go(virtual_mac: bool) {
-    let lab = Lab::new(1);
-    let host = &lab.hosts[0];
-    let keeper = host.run(start_keeper);
-    let all: Vec<Registration> = (1..=vrids())
-        .map(|vrid| {
-            let addresses = (1..=ADDRESSES).map(|last| address(&format!("10.1.{vrid}.{last}"), 32)).collect();
-            let vrid = Vrid::new(vrid).unwrap();
-            register(&keeper, &Instance { vrid, ..instance(virtual_mac, addresses) })
-        })
-        .collect();
-    let count =
-        || host.output(&["ip", "-4", "-o", "address"]).lines().filter(|line| line.contains(" 10.1.")).count();
-    let wanted = usize::from(vrids()) * usize::from(ADDRESSES);
-    let began = Instant::now();
-    all.iter().for_each(|registration| set_hold(registration, true));
-    wait_many(|| count() == wanted);
-    println!("{wanted} addresses were there after {:?}", began.elapsed());
-    let began = Instant::now();
-    all.iter().for_each(|registration| set_hold(registration, false));
-    wait_many(|| count() == 0);
-    println!("and gone after {:?}", began.elapsed());
-    all.into_iter().for_each(wait_released);
-}
-
-/// Beside the usual number, as many as there can be.
-fn vrids() -> u8 {
-    std::env::var("EVENKEEL_TEST_VRIDS").ok().and_then(|vrids| vrids.parse().ok()).unwrap_or(VRIDS)
-}
-
-fn wait_many(holds: impl Fn() -> bool) {
-    let deadline = Instant::now() + MANY_LIMIT;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not within {MANY_LIMIT:?}");
-        std::thread::sleep(Duration::from_millis(50));
-    }
 }
