@@ -129,8 +129,17 @@ impl Lab {
 
     /// Writes what a host sends and the filter lets through to a file, once this returns.
     pub(crate) fn capture(&self, host: usize, filter: &str, file: &Path) -> Process {
+        self.capture_on(&format!("port{host}"), filter, file)
+    }
+
+    /// As [`Self::capture`], of a host on the second segment.
+    pub(crate) fn capture_second(&self, host: usize, filter: &str, file: &Path) -> Process {
+        self.capture_on(&format!("second{host}"), filter, file)
+    }
+
+    fn capture_on(&self, port: &str, filter: &str, file: &Path) -> Process {
         let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.switch.0, "tcpdump", "-i", &format!("port{host}"), "-Q", "in"]);
+        command.args(["netns", "exec", &self.switch.0, "tcpdump", "-i", port, "-Q", "in"]);
         command.args(["-n", "-U", "-w"]).arg(file).arg(filter);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let process = Process(command.spawn().expect("tcpdump is installed"));

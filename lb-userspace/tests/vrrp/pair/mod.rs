@@ -3,15 +3,17 @@
 mod keys;
 mod segment;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use evenkeel::config::model::{Instance, Preempt, Prefix, Vrid};
 use evenkeel::status::InstanceState::{Backup, Fault, Master};
-use evenkeel::vrrp::FailoverError;
+use evenkeel::vrrp::{FailoverError, wire};
 
-use crate::lab::{LENGTH, Lab, Running, VIRTUAL, eventually, instance, runtime, start_keeper};
+use crate::lab::{LENGTH, Lab, Process, Running, VIRTUAL, eventually, instance, runtime, start_keeper};
+use crate::tshark;
 
 /// Of the second segment.
 const INSIDE: &str = "198.51.100.10";
@@ -82,6 +84,40 @@ fn the_instances_of_a_group_move_together_when_one_link_dies() {
     high.stop();
     all_on(1);
     low.assert_nothing_ignored();
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_member_that_a_reload_moves_is_advertised_on_its_new_interface_only() {
+    const MOVED: &str = "198.51.100.77";
+    let lab = Lab::new(1);
+    lab.add_second_segment();
+    let host = &lab.hosts[0];
+    let files = ["first", "second"].map(|name| lab.folder.path().join(name));
+    let captures =
+        [lab.capture(0, "ip proto 112", &files[0]), lab.capture_second(0, "ip proto 112", &files[1])];
+    let mut node = host.start_group(vec![instance(150), inside(150)], &host.run(start_keeper));
+    node.wait_for(Master);
+    // With another address, by which what it sends from then on is known.
+    let prefix = Prefix { address: MOVED.parse().unwrap(), length: LENGTH };
+    let moved = Instance { interface: "eth0".to_owned(), addresses: vec![prefix.into()], ..inside(150) };
+    for (member, place) in [(moved, "eth0"), (inside(150), "eth1")] {
+        node.handle.reconfigure(vec![instance(150), member]);
+        let advertises = || {
+            let member = &node.handle.snapshot()[1];
+            member.interface == place && member.advertisements_sent > 4
+        };
+        eventually(&format!("it advertises on {place}"), advertises);
+    }
+    captures.into_iter().for_each(Process::terminate);
+    let read = |file: &Path| -> BTreeSet<String> {
+        let fields = ["vrrp.virt_rtr_id", "vrrp.ip_addr", "ip.src"];
+        tshark::read(file, wire::Checksum::Message, &fields).into_iter().collect()
+    };
+    let first = [format!("51;{VIRTUAL};203.0.113.1"), format!("52;{MOVED};203.0.113.1")];
+    assert_eq!(read(&files[0]), BTreeSet::from(first));
+    assert_eq!(read(&files[1]), BTreeSet::from([format!("52;{INSIDE};198.51.100.1")]));
+    assert_eq!(node.status().transitions[&Master], 1);
 }
 
 #[test]
