@@ -14,6 +14,7 @@ use std::sync::mpsc;
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
+use nix::sys::signal::SigSet;
 
 use super::super::realtime;
 
@@ -64,8 +65,10 @@ impl Canary {
 }
 
 /// Gives the calling thread a table of its own, with nothing in it but one descriptor and the standard ones: a copy of
-/// anything else would stay open when all others close it.
+/// anything else would stay open when all others close it. It takes no signals: a handler that tells the other threads by a
+/// descriptor would find none here, and the signal would be lost.
 fn stand_apart(held: RawFd) -> io::Result<()> {
+    SigSet::all().thread_block()?;
     unshare(CloneFlags::CLONE_FILES)?;
     let held = held.cast_unsigned();
     for (first, last) in [(3, held - 1), (held + 1, u32::MAX)] {
@@ -124,6 +127,7 @@ impl<R: AsFd + Read> Read for UntilDeath<R> {
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
+    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -147,6 +151,34 @@ mod tests {
         command.args(["-c", &format!("exec timeout 1 cat /proc/self/fd/${VARIABLE}")]);
         canary.hand_to(&mut command);
         assert_eq!(command.status().unwrap().code(), Some(124));
+    }
+
+    /// Masks of the signals that each of these threads blocks; those of other tests may be just beginning.
+    fn blocked_by_canaries() -> Vec<u64> {
+        let tasks = std::fs::read_dir("/proc/self/task").unwrap().map(|task| task.unwrap().path());
+        let statuses = tasks.filter_map(|task| std::fs::read_to_string(task.join("status")).ok());
+        let canaries = statuses.filter(|status| status.starts_with("Name:\tguard canary\n"));
+        canaries
+            .map(|status| {
+                let mask = status.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
+                u64::from_str_radix(mask, 16).unwrap()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_signal_for_the_daemon_never_goes_to_the_thread() {
+        let _canary = Canary::start().unwrap();
+        let stop = [libc::SIGTERM, libc::SIGINT, libc::SIGHUP].map(|signal| 1 << (signal - 1));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let masks = blocked_by_canaries();
+            if !masks.is_empty() && masks.iter().all(|mask| stop.iter().all(|bit| mask & bit != 0)) {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{masks:x?}");
+            std::thread::yield_now();
+        }
     }
 
     #[test]
