@@ -42,16 +42,16 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// The record with what follows from its addresses and its kind of tunnel: `outer_sum` and [`PLAIN`].
+    /// The record with what follows from its addresses and its kind of tunnel: `outer_sum`, [`PLAIN4`] and [`PLAIN6`].
     #[must_use]
     pub fn with_derived(self) -> Self {
-        if !self.address.is_v4() || !self.tunnel_source.is_v4() {
-            return Self { outer_sum: 0, flags: self.flags & !PLAIN, ..self };
-        }
-        let plain = self.spread == 0 && self.encapsulation == Encapsulation::Ip as u8;
+        let known = self.tunnel_source != Addr::default();
+        let is_v4 = self.address.is_v4();
+        let is_plain = known && self.spread == 0 && self.encapsulation == Encapsulation::Ip as u8;
+        let plain = if is_v4 { PLAIN4 } else { PLAIN6 };
         Self {
-            outer_sum: outer_sum(self.tunnel_source.v4(), self.address.v4()),
-            flags: self.flags & !PLAIN | if plain { PLAIN } else { 0 },
+            outer_sum: if known && is_v4 { outer_sum(self.tunnel_source.v4(), self.address.v4()) } else { 0 },
+            flags: self.flags & !(PLAIN4 | PLAIN6) | if is_plain { plain } else { 0 },
             ..self
         }
     }
@@ -117,8 +117,9 @@ pub const SERVING: u32 = 1;
 /// `next_hop` is filled in.
 pub const RESOLVED: u32 = 2;
 
-/// Its tunnel header is the plainest: IPv4, with nothing behind it, and the same source for all flows.
-pub const PLAIN: u32 = 4;
+/// Its tunnel header is the plainest: IPv4, or IPv6, with nothing behind it, and the same source for all flows.
+pub const PLAIN4: u32 = 4;
+pub const PLAIN6: u32 = 8;
 
 /// How a tunnel wraps a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

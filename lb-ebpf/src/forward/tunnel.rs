@@ -5,7 +5,8 @@
 use aya_ebpf::bindings::xdp_md;
 use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
 use aya_ebpf::programs::XdpContext;
-use lb_common::backend::{Backend, Encapsulation, PLAIN};
+use lb_common::addr::Addr;
+use lb_common::backend::{Backend, Encapsulation, PLAIN4, PLAIN6};
 use lb_common::checksum::fold_few;
 use lb_common::reason::Reason;
 use lb_common::service::Method;
@@ -27,8 +28,10 @@ pub(crate) fn overhead(method: u32, backend: &Backend) -> u32 {
     if method != Method::TUNNEL {
         return 0;
     }
-    if backend.flags & PLAIN != 0 {
-        return IPV4;
+    match backend.flags & (PLAIN4 | PLAIN6) {
+        PLAIN4 => return IPV4,
+        PLAIN6 => return IPV6,
+        _ => {}
     }
     let ip = if backend.address.is_v4() { IPV4 } else { IPV6 };
     if backend.encapsulation == Encapsulation::Gue as u8 { ip + UDP } else { ip }
@@ -47,21 +50,17 @@ pub(crate) fn encapsulate<A: Family>(
         A::traffic_class(packet.ip)
     };
     let inner = if A::IS_V4 { PROTOCOL_IPIP } else { PROTOCOL_IPV6 };
-    if backend.flags & PLAIN == 0 {
+    let plain = if A::IS_V4 { PLAIN4 } else { PLAIN6 };
+    if backend.flags & plain == 0 {
         let lengths = packet.ip_length << 16 | u32::from(class) << 8 | u32::from(inner);
         return match other(ctx.ctx, core::ptr::from_ref(backend), lengths, vary(packet)) {
             0 => Err(Reason::NoHeadroom),
             ethertype => transmit(ctx, &backend.next_hop, ethertype as u16),
         };
     }
-    grow(ctx, IPV4)?;
-    let Some(outer) = at::<[u32; 5]>(ctx, size_of::<Ethernet>()) else {
-        return Err(Reason::Internal);
-    };
-    let header = ipv4(packet.ip_length + IPV4, class, inner, backend, 0);
-    // SAFETY: `at` compared the header with the new end of the packet.
-    unsafe { *outer = header };
-    transmit(ctx, &backend.next_hop, ETHERTYPE_IPV4)
+    let put = if A::IS_V4 { put_ipv4 } else { put_ipv6 };
+    put(ctx, backend, packet.ip_length, class, inner, 0).ok_or(Reason::NoHeadroom)?;
+    transmit(ctx, &backend.next_hop, A::ETHERTYPE)
 }
 
 /// A number that is the same for all packets of a flow, all bits of which depend on all of its client's address and ports: the
@@ -76,13 +75,9 @@ fn vary<A: Family>(packet: &Packet<A>) -> u32 {
 }
 
 #[inline(always)]
-fn grow(ctx: &XdpContext, bytes: u32) -> Result<(), Reason> {
+fn grow(ctx: &XdpContext, bytes: u32) -> Option<()> {
     // SAFETY: the context is this program's own.
-    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(bytes as i32)) } != 0 {
-        Err(Reason::NoHeadroom)
-    } else {
-        Ok(())
-    }
+    if unsafe { bpf_xdp_adjust_head(ctx.ctx, -(bytes as i32)) } != 0 { None } else { Some(()) }
 }
 
 /// Any header, from the record. `packet` is its length, traffic class and protocol number in one word. Returns the ethertype,
@@ -130,28 +125,62 @@ fn outer(
     protocol: u8,
     vary: u32,
 ) -> Option<u16> {
-    let udp = if protocol == PROTOCOL_UDP { UDP } else { 0 };
+    let varied = varied(backend.spread, vary);
     if backend.address.is_v4() {
-        grow(ctx, IPV4 + udp).ok()?;
-        let outer = at::<[u32; 5]>(ctx, size_of::<Ethernet>())?;
-        // SAFETY: `at` compared the header with the new end of the packet.
-        unsafe { *outer = ipv4(length + IPV4, class, protocol, backend, varied(backend.spread, vary)) };
+        put_ipv4(ctx, backend, length, class, protocol, varied)?;
         return Some(ETHERTYPE_IPV4);
     }
-    grow(ctx, IPV6 + udp).ok()?;
+    put_ipv6(ctx, backend, length, class, protocol, varied)?;
+    Some(ETHERTYPE_IPV6)
+}
+
+/// `None` if there is no room in front.
+#[inline(always)]
+fn put_ipv4(
+    ctx: &XdpContext,
+    backend: &Backend,
+    length: u32,
+    class: u8,
+    protocol: u8,
+    varied: u32,
+) -> Option<()> {
+    grow(ctx, IPV4 + udp(protocol))?;
+    let outer = at::<[u32; 5]>(ctx, size_of::<Ethernet>())?;
+    let header = ipv4(length + IPV4, class, protocol, backend, varied);
+    // SAFETY: `at` compared the header with the new end of the packet.
+    unsafe { *outer = header };
+    Some(())
+}
+
+/// As [`put_ipv4`].
+#[inline(always)]
+fn put_ipv6(
+    ctx: &XdpContext,
+    backend: &Backend,
+    length: u32,
+    class: u8,
+    protocol: u8,
+    varied: u32,
+) -> Option<()> {
+    grow(ctx, IPV6 + udp(protocol))?;
     let outer = at::<Ipv6>(ctx, size_of::<Ethernet>())?;
     let mut source = backend.tunnel_source.words();
-    source[3] |= varied(backend.spread, vary);
+    source[3] |= varied;
     // SAFETY: `at` compared the header with the new end of the packet.
     unsafe {
         (*outer).version_class_label = (6_u32 << 28 | u32::from(class) << 20).to_be();
         (*outer).payload_length = (length as u16).to_be();
         (*outer).next_header = protocol;
         (*outer).hop_limit = TTL;
-        (*outer).source = lb_common::addr::Addr::from_words(source);
+        (*outer).source = Addr::from_words(source);
         (*outer).destination = backend.address;
     }
-    Some(ETHERTYPE_IPV6)
+    Some(())
+}
+
+#[inline(always)]
+const fn udp(protocol: u8) -> u32 {
+    if protocol == PROTOCOL_UDP { UDP } else { 0 }
 }
 
 /// The bits of an outer source address that vary by flow, in network order.
