@@ -14,6 +14,7 @@ pub mod flow;
 pub mod hash;
 pub mod limits;
 mod pod;
+pub mod programs;
 pub mod reason;
 pub mod service;
 pub mod station;

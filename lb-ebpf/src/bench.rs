@@ -16,17 +16,35 @@ use lb_common::timed::{self, HEADERS4, HEADERS6, OFFSET, Timed};
 
 #[xdp]
 fn evenkeel(ctx: XdpContext) -> u32 {
-    let length = ctx.data_end() - ctx.data();
     if begin(&ctx).is_none() {
         return xdp_action::XDP_ABORTED;
     }
     let action = lb_ebpf::balance::run(&ctx);
-    let grown = (ctx.data_end() - ctx.data()).wrapping_sub(length);
+    back(&ctx, action)
+}
+
+/// The rest of a round that goes on in another program, as is the one after it.
+#[xdp]
+fn evenkeel_ipv6(ctx: XdpContext) -> u32 {
+    let action = lb_ebpf::balance::ipv6(&ctx);
+    back(&ctx, action)
+}
+
+#[xdp]
+fn evenkeel_rest(ctx: XdpContext) -> u32 {
+    let action = lb_ebpf::balance::rest(&ctx);
+    back(&ctx, action)
+}
+
+/// Takes back what the balancer did to the start of the packet.
+#[inline(always)]
+fn back(ctx: &XdpContext, action: u32) -> u32 {
+    let grown = (ctx.data_end() - ctx.data()).wrapping_sub(OFFSET + size_of::<Timed>());
     // SAFETY: the context is this program's own.
     if grown != 0 && unsafe { bpf_xdp_adjust_head(ctx.ctx, grown as i32) } != 0 {
         return xdp_action::XDP_ABORTED;
     }
-    end(&ctx, action)
+    end(ctx, action)
 }
 
 #[xdp]

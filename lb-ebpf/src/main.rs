@@ -14,6 +14,19 @@ fn evenkeel(ctx: XdpContext) -> u32 {
     lb_ebpf::balance::run(&ctx)
 }
 
+/// Goes on where `evenkeel` ends, as does the one after it: user space puts them into `ek_programs`.
+#[xdp]
+#[inline(always)]
+fn evenkeel_ipv6(ctx: XdpContext) -> u32 {
+    lb_ebpf::balance::ipv6(&ctx)
+}
+
+#[xdp]
+#[inline(always)]
+fn evenkeel_rest(ctx: XdpContext) -> u32 {
+    lb_ebpf::balance::rest(&ctx)
+}
+
 #[xdp]
 fn clock(ctx: XdpContext) -> u32 {
     lb_ebpf::clock::write_jiffies(&ctx).map_or(xdp_action::XDP_ABORTED, |()| xdp_action::XDP_PASS)

@@ -15,6 +15,7 @@ pub(crate) mod load;
 pub(crate) mod members;
 pub(crate) mod persistent;
 pub(crate) mod pools;
+pub(crate) mod programs;
 pub(crate) mod quic;
 pub(crate) mod rates;
 pub(crate) mod reasons;

@@ -8,6 +8,7 @@ use lb_common::backend::NextHop;
 use lb_common::flow::{FlowKey, HalfOpen, MappedKey};
 
 use super::fragments::{First, FragmentKey};
+use crate::outcome::Outcome;
 
 #[repr(C, align(8))]
 pub(crate) struct Scratch {
@@ -31,6 +32,9 @@ pub(crate) struct Scratch {
     pub(crate) piece: Piece,
     /// See [`forgotten`].
     pub(crate) number: u64,
+    /// For the program that the packet goes on in: the tags that came off, and an [`Outcome`].
+    tags: u64,
+    outcome: u64,
 }
 
 /// A fragment, or a packet with extension headers: see [`crate::fragment`].
@@ -127,6 +131,36 @@ impl Scratch {
 #[inline(always)]
 pub(crate) fn get() -> Option<*mut Scratch> {
     SCRATCH.get_ptr_mut(0)
+}
+
+#[inline(always)]
+pub(crate) fn keep_tags(tags: u64) {
+    if let Some(scratch) = get() {
+        // SAFETY: the record is this CPU's own.
+        unsafe { (*scratch).tags = tags };
+    }
+}
+
+/// What [`keep_tags`] kept.
+#[inline(always)]
+pub(crate) fn tags() -> u64 {
+    // SAFETY: the record is this CPU's own.
+    get().map_or(0, |scratch| unsafe { (*scratch).tags })
+}
+
+#[inline(always)]
+pub(crate) fn keep_outcome(outcome: Outcome) {
+    if let Some(scratch) = get() {
+        // SAFETY: the record is this CPU's own.
+        unsafe { (*scratch).outcome = outcome.word().into() };
+    }
+}
+
+/// What [`keep_outcome`] kept.
+#[inline(always)]
+pub(crate) fn outcome() -> Outcome {
+    // SAFETY: the record is this CPU's own.
+    get().map_or(Outcome::UNKNOWN, |scratch| Outcome::from_word(unsafe { (*scratch).outcome } as u32))
 }
 
 /// The same number, of which the verifier no longer knows anything: in a loop, it looks at each round once and not at each way that led

@@ -81,15 +81,14 @@ fn beside(beds: &mut [Bed], flows: u32, runs: usize) -> Result<Vec<Cost>> {
 /// Instructions the verifier walks through to accept each shipped program.
 fn programs() -> Result<Vec<(&'static str, u32)>> {
     let mut programs = Vec::new();
-    for (object, names) in
-        [(object::EVENKEEL, &["evenkeel", "clock", "tables"][..]), (object::DECAP, &["decap"])]
-    {
+    let balancer = [&object::BALANCER[..], &["clock", "tables"]].concat();
+    for (object, names) in [(object::EVENKEEL, balancer), (object::DECAP, vec!["decap"])] {
         let mut ebpf = Ebpf::load(object)?;
         for name in names {
             let program: &mut Xdp = ebpf.program_mut(name).context("there is no such program")?.try_into()?;
             program.load()?;
             let verified = program.info()?.verified_instruction_count();
-            programs.push((*name, verified.context("only Linux 5.16 and later tell instructions verified")?));
+            programs.push((name, verified.context("only Linux 5.16 and later tell instructions verified")?));
         }
     }
     Ok(programs)

@@ -13,7 +13,7 @@ use aya::programs::{ProgramError, Xdp};
 use nix::net::if_::if_nametoindex;
 use thiserror::Error;
 
-use super::{DataPlane, LoadError};
+use super::{DataPlane, LoadError, load};
 use crate::config::model::{Interface, XdpMode};
 
 /// How the program runs on an interface.
@@ -88,37 +88,23 @@ impl DataPlane {
     ) -> Result<Attached, AttachError> {
         let name = interface.name.as_str();
         let ifindex = if_nametoindex(name).map_err(|_| AttachError::NoInterface(name.to_owned()))?;
-        let links = self.links.clone();
-        let program = self.program_named(program)?;
+        let program = load::program(&mut self.ebpf, program)?;
         let mut target = Target { program, name, ifindex, patient: false };
-        let Some(links) = links else {
+        let Some(links) = &self.links else {
             let (link, attached) = target.attach(interface.mode)?;
             self.held.push(link);
             return Ok(attached);
         };
-        // Generic that was asked for is no answer to the question what the driver can do.
-        let asked = earlier.is_some_and(|earlier| !earlier.native && earlier.note.is_none());
-        let displaced = match target.adopt(&links, interface.mode, !asked) {
-            Found::Wanted { native } => {
-                let earlier = earlier.filter(|e| e.ifindex == ifindex && e.native == native);
-                let note = match earlier {
-                    Some(earlier) => earlier.note.clone(),
-                    None if native || interface.mode == XdpMode::Generic => None,
-                    None => Some("generic, slower: as an earlier start left it".to_owned()),
-                };
-                return Ok(Attached { ifindex, native, adopted: true, note });
-            }
-            Found::Unwanted { native } => Some(native),
-            Found::Nothing => None,
-        };
-        let attached = target.attach_pinned(&links, interface.mode);
-        if let (Err(_), Some(native)) = (&attached, displaced) {
-            let mode = if native { XdpMode::Native } else { XdpMode::Generic };
-            if let Err(error) = target.attach_pinned(&links, mode) {
-                tracing::error!("{name} is without the program: {error}");
-            }
+        self.programs.pin(links, ifindex).map_err(|source| AttachError::Pin {
+            interface: name.to_owned(),
+            path: links.clone(),
+            source: source.into(),
+        })?;
+        let attached = target.attach_for_good(links, interface.mode, earlier)?;
+        if let Err(error) = self.programs.release_others(links, ifindex) {
+            tracing::warn!("cannot remove what an earlier program on {name} went on in: {error}");
         }
-        attached
+        Ok(attached)
     }
 
     /// Detaches from every interface that an earlier configuration listed and this one does not.
@@ -170,6 +156,38 @@ struct Target<'a> {
 }
 
 impl Target<'_> {
+    /// By a link that outlives the daemon: an earlier one's, or a new one.
+    fn attach_for_good(
+        &mut self,
+        links: &Path,
+        mode: XdpMode,
+        earlier: Option<&Attached>,
+    ) -> Result<Attached, AttachError> {
+        // Generic that was asked for is no answer to the question what the driver can do.
+        let asked = earlier.is_some_and(|earlier| !earlier.native && earlier.note.is_none());
+        let displaced = match self.adopt(links, mode, !asked) {
+            Found::Wanted { native } => {
+                let earlier = earlier.filter(|e| e.ifindex == self.ifindex && e.native == native);
+                let note = match earlier {
+                    Some(earlier) => earlier.note.clone(),
+                    None if native || mode == XdpMode::Generic => None,
+                    None => Some("generic, slower: as an earlier start left it".to_owned()),
+                };
+                return Ok(Attached { ifindex: self.ifindex, native, adopted: true, note });
+            }
+            Found::Unwanted { native } => Some(native),
+            Found::Nothing => None,
+        };
+        let attached = self.attach_pinned(links, mode);
+        if let (Err(_), Some(native)) = (&attached, displaced) {
+            let mode = if native { XdpMode::Native } else { XdpMode::Generic };
+            if let Err(error) = self.attach_pinned(links, mode) {
+                tracing::error!("{} is without the program: {error}", self.name);
+            }
+        }
+        attached
+    }
+
     /// Updates a pinned link in a mode that will do; removes one that will not. The kernel does nothing if the program
     /// is the link's already, and refuses if the link is not attached any more (`bpf_xdp_link_update` in
     /// net/core/dev.c).

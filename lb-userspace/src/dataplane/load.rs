@@ -26,6 +26,7 @@ use super::maps::{
 };
 use super::object;
 use super::probe::{self, TooOld};
+use super::programs::Programs;
 use super::sweep::Sweeper;
 
 /// Layout of the pinned maps. A daemon adopts maps of its own layout only.
@@ -75,6 +76,7 @@ pub struct DataPlane {
     pub(super) ebpf: Ebpf,
     /// Where links are pinned; `None` for a private copy that nothing outlives.
     pub(super) links: Option<PathBuf>,
+    pub(super) programs: Programs,
     /// Links that last as long as this.
     pub(super) held: Vec<XdpLink>,
     /// Of the flow tables, as they are.
@@ -167,6 +169,7 @@ impl DataPlane {
             reasons: Reasons::open(&mut ebpf)?,
             interfaces: Interfaces::open(&mut ebpf)?,
             stations: Stations::open(&mut ebpf)?,
+            programs: Programs::open(&mut ebpf)?,
             ebpf,
             links,
             held: Vec::new(),
@@ -208,15 +211,19 @@ impl DataPlane {
     /// # Panics
     /// If the object has no XDP program of that name: names are known when the object is compiled.
     pub fn program_named(&mut self, name: &'static str) -> Result<&mut Xdp, LoadError> {
-        let program: &mut Xdp = self
-            .ebpf
-            .program_mut(name)
-            .and_then(|program| program.try_into().ok())
-            .expect("the object is compiled with this program in it");
-        match program.load() {
-            Ok(()) | Err(aya::programs::ProgramError::AlreadyLoaded) => Ok(program),
-            Err(source) => Err(LoadError::Program { name, source: Box::new(source) }),
-        }
+        program(&mut self.ebpf, name)
+    }
+}
+
+/// See [`DataPlane::program_named`].
+pub(super) fn program<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut Xdp, LoadError> {
+    let program: &mut Xdp = ebpf
+        .program_mut(name)
+        .and_then(|program| program.try_into().ok())
+        .expect("the object is compiled with this program in it");
+    match program.load() {
+        Ok(()) | Err(aya::programs::ProgramError::AlreadyLoaded) => Ok(program),
+        Err(source) => Err(LoadError::Program { name, source: Box::new(source) }),
     }
 }
 

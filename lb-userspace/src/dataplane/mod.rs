@@ -14,6 +14,7 @@ pub mod maps;
 pub mod object;
 pub mod packet;
 pub mod probe;
+mod programs;
 pub mod refuse;
 mod sizes;
 pub mod sweep;

@@ -3,6 +3,9 @@
 /// The balancer, and what user space asks of the kernel beside it.
 pub static EVENKEEL: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/evenkeel-xdp"));
 
+/// What of it a packet goes through: the program that is attached, and those that it goes on in.
+pub const BALANCER: [&str; 3] = ["evenkeel", "evenkeel_ipv6", "evenkeel_rest"];
+
 /// For backends: see lb-ebpf/src/decap.rs.
 pub static DECAP: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/evenkeel-decap"));
 

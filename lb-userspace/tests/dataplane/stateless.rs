@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use aya::maps::{MapData, MapType};
+use evenkeel::dataplane::object;
 use evenkeel::desired::Family;
 use lb_common::reason::Reason;
 use lb_common::service::{MOVED, Method};
@@ -10,11 +11,14 @@ use lb_common::service::{MOVED, Method};
 use crate::packet::{RST, SYN};
 use crate::world::{World, all, translates};
 
-/// Entries of every hash that the program uses, by name.
+/// Entries of every hash that the programs use, by name.
 fn entries(world: &mut World) -> BTreeMap<String, usize> {
-    let info = world.node.plane.program_named("evenkeel").unwrap().info().unwrap();
-    let ids = info.map_ids().unwrap().unwrap();
-    ids.into_iter()
+    object::BALANCER
+        .into_iter()
+        .flat_map(|program| {
+            let info = world.node.plane.program_named(program).unwrap().info().unwrap();
+            info.map_ids().unwrap().unwrap()
+        })
         .filter_map(|id| {
             let map = MapData::from_id(id).unwrap();
             let info = map.info().unwrap();

@@ -86,7 +86,12 @@ fn links_and_devices_that_somebody_removes_are_put_back() -> Result<()> {
     for link in fs::read_dir(&links)? {
         fs::remove_file(link?.path())?;
     }
-    wait_for("a new link", A_LONG_TIME, || Ok((fs::read_dir(&links)?.count() == 1).then_some(())))?;
+    let pins = || Ok::<_, anyhow::Error>(fs::read_dir(&links)?.count());
+    wait_for(
+        "a new link, and what its program goes on in",
+        A_LONG_TIME,
+        || Ok((pins()? == 2).then_some(())),
+    )?;
     wait_for("the program on the interface", A_LONG_TIME, || Ok(has_program(node.host())?.then_some(())))?;
 
     let map = pinned(node.host(), "ek_interfaces")?.to_string_lossy().into_owned();

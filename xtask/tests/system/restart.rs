@@ -1,5 +1,6 @@
 //! The daemon goes away and comes back; the data plane stays.
 
+use std::fs;
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
@@ -29,6 +30,27 @@ fn an_established_connection_survives_kill_9_and_restart_of_the_daemon() -> Resu
     ensure!(before == after, "the connection was {before} and is {after}");
     let report = new_connections(&data_centre.client, DataCentre::web_service()).stop_after(A_WHILE)?;
     assert_spread_over(&report, &["web-1", "web-2"])
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn new_connections_are_served_while_no_daemon_runs_and_through_restarts() -> Result<()> {
+    let mut bed = OneArm::build("nat")?;
+    let clients = new_connections(&bed.client, ONE_ARM_SERVICE);
+    for _ in 0..2 {
+        bed.node.kill_daemon()?;
+        thread::sleep(A_WHILE);
+        bed.node.start_daemon()?;
+        bed.node.wait_until_backends_are_up()?;
+    }
+    assert_nothing_failed(&clients.stop_after(A_WHILE)?)?;
+
+    let pins = fs::read_dir(bed.node.host().bpf_folder().join("links"))?
+        .map(|pin| Ok(pin?.file_name().to_string_lossy().into_owned()))
+        .collect::<Result<Vec<_>>>()?;
+    let of_programs = pins.iter().filter(|pin| pin.contains("-programs-")).count();
+    ensure!(of_programs == 1 && pins.len() == 2, "what earlier programs went on in is left: {pins:?}");
+    Ok(())
 }
 
 fn service<'s>(status: &'s Status, name: &str) -> Option<&'s Service> {

@@ -52,6 +52,7 @@ pub(super) mod names {
     pub(crate) const HALF_OPEN: &str = "ek_half_open";
     pub(crate) const COUNTERS: &str = "ek_counters";
     pub(crate) const REASONS: &str = "ek_reasons";
+    pub(crate) const PROGRAMS: &str = "ek_programs";
     pub(crate) const INTERFACES: &str = "ek_interfaces";
     pub(crate) const STATIONS: &str = "ek_stations";
     pub(crate) const OWN: &str = "ek_own";
