@@ -2,7 +2,8 @@
 
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::addr::{Addr, V4};
+use crate::addr::{Addr, Address, V4};
+use crate::limits;
 use crate::pod::pod;
 
 /// A listen address. Port 0 stands for ranges of ports.
@@ -37,6 +38,29 @@ pub struct ListenerKey6 {
 pub struct Listener {
     /// Number of the service; under port 0, of a record of [`Ranges`].
     pub number: u32,
+}
+
+/// A listen address where a SYN finds it by one look, as most of them can be; user space writes it. A place is given to one
+/// listen address only, for as long as user space runs: so nobody reads half of one and half of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C, align(8))]
+pub struct Near {
+    pub address: Addr,
+    /// Network order.
+    pub port: u16,
+    /// IP protocol number.
+    pub protocol: u8,
+    pub zero: u8,
+    /// [`Listener::number`] plus one; 0: there is none.
+    pub number: u32,
+}
+
+/// Where a listen address has its place, of [`limits::NEAR`].
+#[inline(always)]
+#[must_use]
+pub fn near<A: Address>(address: A, port: u16, protocol: u8) -> u32 {
+    let seed = u64::from(protocol) << 16 | u64::from(port);
+    (A::mix(address, address, seed) >> 32) as u32 & (limits::NEAR - 1)
 }
 
 /// Ranges of ports of one address and protocol, none of which overlap. A range of zeros is none.
@@ -180,6 +204,7 @@ pod!(
     ListenerKey4 = 8 bytes,
     ListenerKey6 = 20 bytes,
     Listener = 4 bytes,
+    Near = 24 bytes,
     Ranges = 128 bytes,
     Service = 64 bytes,
     Rate = 8 bytes,

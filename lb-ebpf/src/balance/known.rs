@@ -11,7 +11,7 @@ use super::state::touch;
 use super::way_back::{follow_return_hop, return_hop};
 use super::{elsewhere, for_this_host};
 use crate::forward::{self, Ends, Way};
-use crate::maps::{backends, counters, flows, seen, services, tables};
+use crate::maps::{backends, counters, flows, listeners, seen, services, tables};
 use crate::miss::entry_of;
 use crate::outcome::Outcome;
 use crate::packet::{Control, Family, Packet, Tcp};
@@ -53,7 +53,11 @@ fn stateless<A: Control>(ctx: &XdpContext, packet: &Packet<A>) -> Outcome {
     if key.ports.destination == 0 {
         return Outcome::UNKNOWN;
     }
-    let number = A::listener(key.destination, key.ports.destination, key.protocol as u8);
+    let protocol = key.protocol as u8;
+    let number = match listeners::near(key.destination, key.ports.destination, protocol) {
+        Some(number) => number,
+        None => A::listener(key.destination, key.ports.destination, protocol),
+    };
     let Some(service) = services::get(number) else {
         return Outcome::UNKNOWN;
     };

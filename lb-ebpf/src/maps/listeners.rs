@@ -2,9 +2,9 @@
 
 use aya_ebpf::btf_maps::{Array, HashMap};
 use aya_ebpf::macros::btf_map;
-use lb_common::addr::{Addr, V4};
+use lb_common::addr::{Addr, Address, V4};
 use lb_common::limits;
-use lb_common::service::{Listener, ListenerKey4, ListenerKey6, Ranges};
+use lb_common::service::{self, Listener, ListenerKey4, ListenerKey6, Near, Ranges};
 
 #[btf_map(name = "ek_listeners4")]
 static LISTENERS4: HashMap<ListenerKey4, Listener, { limits::LISTENERS as usize }> = HashMap::new();
@@ -12,11 +12,29 @@ static LISTENERS4: HashMap<ListenerKey4, Listener, { limits::LISTENERS as usize 
 #[btf_map(name = "ek_listeners6")]
 static LISTENERS6: HashMap<ListenerKey6, Listener, { limits::LISTENERS as usize }> = HashMap::new();
 
+#[btf_map(name = "ek_near")]
+static NEAR: Array<Near, { limits::NEAR as usize }> = Array::new();
+
 #[btf_map(name = "ek_ranges")]
 static RANGED: Array<Ranges, { limits::RANGED as usize }> = Array::new();
 
 /// No service listens there.
 pub(crate) const NONE: u32 = u32::MAX;
+
+/// The service, if it can be told without a look-up in a hash map, which costs several returns of functions.
+#[inline(always)]
+pub(crate) fn near<A: Address>(address: A, port: u16, protocol: u8) -> Option<u32> {
+    let near = NEAR.get_ptr(service::near(address, port, protocol))?;
+    // SAFETY: an element of an array stays readable. Once there is a number the rest is there, and stays.
+    unsafe {
+        let number = (&raw const (*near).number).read_volatile();
+        let found = number != 0
+            && (*near).port == port
+            && (*near).protocol == protocol
+            && (*near).address == address.mapped();
+        if found { Some(number - 1) } else { None }
+    }
+}
 
 #[inline(always)]
 pub(crate) fn exact4(address: V4, port: u16, protocol: u8) -> u32 {

@@ -174,6 +174,7 @@ impl DataPlane {
             links,
             held: Vec::new(),
         };
+        plane.listeners.adopt()?;
         plane.program_named("evenkeel")?;
         Ok(plane)
     }

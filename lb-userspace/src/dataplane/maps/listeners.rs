@@ -5,18 +5,33 @@ use lb_common::addr::{Addr, Address as _, V4};
 use lb_common::service::{self, ListenerKey4, ListenerKey6};
 
 use super::names::{LISTENERS4, LISTENERS6};
+use super::near::NearListeners;
 use super::{Entries, MapAccessError, MapOpenError};
 use crate::desired::Listener;
 
-/// Listen addresses: a map for each family.
+/// Listen addresses: a map for each family, and a place in front of them where most are found sooner.
 pub struct Listeners {
     v4: Entries<ListenerKey4, service::Listener>,
     v6: Entries<ListenerKey6, service::Listener>,
+    near: NearListeners,
 }
 
 impl Listeners {
     pub(in crate::dataplane) fn open(ebpf: &mut Ebpf) -> Result<Self, MapOpenError> {
-        Ok(Self { v4: Entries::open(ebpf, LISTENERS4)?, v6: Entries::open(ebpf, LISTENERS6)? })
+        Ok(Self {
+            v4: Entries::open(ebpf, LISTENERS4)?,
+            v6: Entries::open(ebpf, LISTENERS6)?,
+            near: NearListeners::open(ebpf)?,
+        })
+    }
+
+    /// Puts in front what an earlier daemon left in the maps. Comes before anything is written.
+    ///
+    /// # Errors
+    /// A map can't be read or written.
+    pub(in crate::dataplane) fn adopt(&mut self) -> Result<(), MapAccessError> {
+        let present = self.read()?;
+        self.near.adopt(&present)
     }
 
     pub fn read(&self) -> Result<BTreeMap<Listener, u32>, MapAccessError> {
@@ -35,14 +50,20 @@ impl Listeners {
     pub fn write(&mut self, key: &Listener, number: u32) -> Result<(), MapAccessError> {
         let value = service::Listener { number };
         if key.address.is_v4() {
-            self.v4.write(&key4(key), &value)
+            self.v4.write(&key4(key), &value)?;
         } else {
-            self.v6.write(&key6(key), &value)
+            self.v6.write(&key6(key), &value)?;
         }
+        self.near.write(key, number)
     }
 
     pub fn remove(&mut self, key: &Listener) -> Result<(), MapAccessError> {
-        if key.address.is_v4() { self.v4.remove(&key4(key)) } else { self.v6.remove(&key6(key)) }
+        if key.address.is_v4() {
+            self.v4.remove(&key4(key))?;
+        } else {
+            self.v6.remove(&key6(key))?;
+        }
+        self.near.remove(key)
     }
 }
 

@@ -4,6 +4,7 @@ mod counters;
 mod entries;
 mod interfaces;
 mod listeners;
+mod near;
 mod reasons;
 mod records;
 mod retired;
@@ -36,6 +37,7 @@ pub use tables::Tables;
 pub(super) mod names {
     pub(crate) const LISTENERS4: &str = "ek_listeners4";
     pub(crate) const LISTENERS6: &str = "ek_listeners6";
+    pub(crate) const NEAR: &str = "ek_near";
     pub(crate) const RANGES: &str = "ek_ranges";
     pub(crate) const SERVICES: &str = "ek_services";
     pub(crate) const BACKENDS: &str = "ek_backends";
@@ -65,9 +67,10 @@ pub(super) mod names {
     pub(crate) const SEED: &str = "ek_seed";
 
     /// Maps of the object that outlive the daemon: a restart goes on with the flows and counters of its predecessor.
-    pub(crate) const PINNED: [&str; 27] = [
+    pub(crate) const PINNED: [&str; 28] = [
         LISTENERS4,
         LISTENERS6,
+        NEAR,
         RANGES,
         SERVICES,
         BACKENDS,
