@@ -36,7 +36,8 @@ pub struct Timed {
     pub moves: u32,
     /// The action that counts as expected.
     pub action: u32,
-    pub zero: u32,
+    /// Slots of the flow table from one client's to the next one's, where that is all that is read.
+    pub spacing: u32,
     /// Rounds that ended with it.
     pub expected: u64,
 }

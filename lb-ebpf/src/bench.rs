@@ -52,6 +52,24 @@ fn empty(ctx: XdpContext) -> u32 {
     bare(&ctx)
 }
 
+/// One read of the flow table more than `empty`, at a place that follows from the client's number: what that costs is up to
+/// the machine's caches, its memory and who else uses them.
+#[xdp]
+fn read(ctx: XdpContext) -> u32 {
+    let Some(timed) = begin(&ctx) else {
+        return xdp_action::XDP_ABORTED;
+    };
+    // SAFETY: `begin` compared it with the end of the packet. The round after the one that is timed will do.
+    let (number, spacing, action) = unsafe {
+        ((*timed).round.wrapping_mul((*timed).stride) & (*timed).mask, (*timed).spacing, (*timed).action)
+    };
+    match lb_ebpf::read_slot((number as u32).wrapping_mul(spacing)) {
+        // No slot holds this: the packet waits for what is read, as it does where it decides.
+        None | Some(u64::MAX) => xdp_action::XDP_ABORTED,
+        Some(_) => end(&ctx, action),
+    }
+}
+
 /// One call of a helper more than `empty`: what that alone costs differs from machine to machine, with the processor and
 /// with what the kernel does against its faults.
 #[xdp]

@@ -32,3 +32,5 @@ pub mod tables;
 mod too_big;
 mod transmit;
 mod vlan;
+
+pub use maps::flows::read_slot;

@@ -318,6 +318,14 @@ const fn halves(ports: u32, state: u32) -> u64 {
     }
 }
 
+/// The ports and the state of an IPv4 slot by its number, for the benchmark.
+#[inline(always)]
+pub fn read_slot(number: u32) -> Option<u64> {
+    let set = V4::set(number / WAYS)?.cast::<Slot<V4>>();
+    // SAFETY: the way is masked to one of the set.
+    Some(word(unsafe { set.add(number as usize & (WAYS as usize - 1)) }).load())
+}
+
 /// A slot by its number, if it is live.
 #[inline(always)]
 pub(crate) fn get<A: Table>(number: u32) -> Option<*mut Slot<A>> {

@@ -13,7 +13,7 @@ use evenkeel::dataplane::{DataPlane, Sizes, object};
 use evenkeel::desired::Listener;
 use lb_common::addr::{Addr, Address, V4};
 use lb_common::backend::Backend;
-use lb_common::flow::{FlowKey, REPLY};
+use lb_common::flow::{FlowKey, REPLY, WAYS};
 use lb_common::hash::flow_hash;
 use lb_common::limits::{HALF_OPEN, SEEN, TABLE_ENTRIES};
 use lb_common::service::{Method, NO_TABLE, STATELESS, Service};
@@ -163,6 +163,7 @@ impl Bed {
                     let timed = self.timed(kind, CLIENTS, self.flows, STRIDE);
                     samples.push((kind, self.measure_over(&timed, kind, rounds)?));
                 }
+                Kind::Read => samples.push((kind, self.measure_read(rounds)?)),
                 Kind::Syn => {
                     let mask = FLOOD_SOURCES - 1;
                     let timed = Timed { round: self.flooded, mask, ..self.timed(kind, FLOOD, 1, STRIDE) };
@@ -181,6 +182,18 @@ impl Bed {
         let timed = self.timed(Kind::Hit, CLIENTS, 1, STRIDE);
         let rounds = 1 << 18;
         Ok(self.run("called", &timed, rounds)? - self.run("empty", &timed, rounds)?)
+    }
+
+    /// Nanoseconds that one read of the flow table takes, at as many places as there are flows, all over the table. None of
+    /// it moves the start of the packet.
+    fn measure_read(&mut self, rounds: u32) -> Result<f64> {
+        let timed = Timed {
+            moves: 0,
+            spacing: self.plane.sizes.sets4 * WAYS / self.flows,
+            ..self.timed(Kind::Read, CLIENTS, self.flows, STRIDE)
+        };
+        let empty = self.run("empty", &timed, rounds)?;
+        Ok(self.run("read", &timed, rounds)? - empty)
     }
 
     fn measure_over(&mut self, timed: &Timed, kind: Kind, rounds: u32) -> Result<f64> {
@@ -278,7 +291,7 @@ impl Bed {
             direction: match kind {
                 Kind::Reply if to_node => TO_NODE,
                 Kind::Reply => TO_CLIENT,
-                Kind::Hit | Kind::First | Kind::New | Kind::Syn => TO_SERVICE,
+                Kind::Hit | Kind::First | Kind::New | Kind::Syn | Kind::Read => TO_SERVICE,
             },
             ipv6: u32::from(self.path.ipv6),
             backend: BACKENDS,

@@ -36,6 +36,8 @@ pub(crate) enum Kind {
     New,
     /// A flood of bare SYNs.
     Syn,
+    /// No packet: one read of the flow table, at so many places.
+    Read,
 }
 
 impl Path {
@@ -74,6 +76,9 @@ impl Path {
         if self.replies() {
             kinds.insert(1, Kind::Reply);
         }
+        if self == Self::ALL[0] {
+            kinds.push(Kind::Read);
+        }
         kinds
     }
 
@@ -101,13 +106,14 @@ impl Kind {
             Self::First => "first",
             Self::New => "new flow",
             Self::Syn => "SYN",
+            Self::Read => "(one read)",
         }
     }
 
     /// What every round is counted as.
     pub(crate) const fn reason(self) -> Reason {
         match self {
-            Self::Hit => Reason::Flow,
+            Self::Hit | Self::Read => Reason::Flow,
             Self::Reply => Reason::Reply,
             Self::New => Reason::NewFlow,
             Self::First | Self::Syn => Reason::Opening,
