@@ -8,7 +8,7 @@ use evenkeel::dataplane::{DataPlane, Sizes, object};
 const VERIFIED: [(&str, u32); 5] = [
     ("evenkeel", 30_000),
     ("evenkeel_ipv6", 30_000),
-    ("evenkeel_rest", 200_000),
+    ("evenkeel_rest", 240_000),
     ("clock", 100),
     ("tables", 20_000),
 ];

@@ -1,8 +1,12 @@
 //! Where a service listens.
 
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+
 use evenkeel::desired::Family;
+use lb_common::addr::{Addr, Address as _, V4};
 use lb_common::reason::Reason;
-use lb_common::service::{Range, Ranges};
+use lb_common::service::{Range, Ranges, near};
 
 use crate::fixture::Action;
 use crate::packet::{SYN, Transport};
@@ -128,6 +132,45 @@ fn a_port_of_its_own_goes_before_a_range_that_it_lies_in() {
                 assert_eq!(world.establish(&packet).to(), backend, "{family:?} {method:?} {port}");
             }
         }
+    }
+}
+
+/// Two ports of an address that have one place in front of the hash map.
+fn ports_that_share_a_place(address: IpAddr) -> [u16; 2] {
+    let mapped = Addr::from(address);
+    let place = |port: u16| match address {
+        IpAddr::V4(_) => near(V4::from_mapped(mapped), port.to_be(), 6),
+        IpAddr::V6(_) => near(mapped, port.to_be(), 6),
+    };
+    let mut seen = BTreeMap::new();
+    (1..=u16::MAX).find_map(|port| seen.insert(place(port), port).map(|first| [first, port])).unwrap()
+}
+
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_syn_finds_what_listens_now_where_two_share_a_place_too() {
+    for (family, method) in all().filter(|(_, method)| !world::translates(*method)) {
+        let mut world = World::new(family, method, 2);
+        world.numbered_table(70, &[1]);
+        world.table(&[0]);
+        world.another(SECOND, |record| record.table = 70);
+        let address = service_address(family, 20);
+        let [first, second] = ports_that_share_a_place(address);
+        let reached = |world: &mut World| {
+            [first, second].map(|port| {
+                let packet = world.tcp().to((address, port).into()).flags(SYN);
+                world.send(&packet).backend
+            })
+        };
+        world.listen(address, first, world::SERVICE);
+        assert_eq!(reached(&mut world), [Some(0), None], "{family:?}");
+        world.listen(address, second, SECOND);
+        assert_eq!(reached(&mut world), [Some(0), Some(1)], "{family:?}");
+        world.unlisten(address, first);
+        assert_eq!(reached(&mut world), [None, Some(1)], "{family:?}");
+        world.listen(address, first, SECOND);
+        world.unlisten(address, second);
+        assert_eq!(reached(&mut world), [Some(1), None], "{family:?}");
     }
 }
 

@@ -6,16 +6,17 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use aya::maps::{Array, HashMap, Map, MapData};
 use evenkeel::config::model::Ports;
 use evenkeel::dataplane::{DataPlane, Sizes, object};
 use evenkeel::desired::{self, Desired, Family, Key, Listen, Way};
 use evenkeel::reconcile::apply::{self, KnownTables};
 use evenkeel::reconcile::plan::{self, Circumstances, Step, TableCache};
 use evenkeel::sched::Kind;
-use lb_common::addr::Addr;
+use lb_common::addr::{Addr, Address as _, V4};
 use lb_common::backend::NextHop;
 use lb_common::counters::BackendCounters;
-use lb_common::service::{Method, NO_TABLE, Service};
+use lb_common::service::{Listener, ListenerKey4, Method, NO_TABLE, Near, Service, near};
 
 fn pools(services: u16, backends: u16) -> Desired {
     let backend = |last| desired::Backend {
@@ -124,4 +125,38 @@ fn what_a_backend_that_left_had_counted_outlives_the_daemon_and_is_counted_once(
     plane.retired.remove(0).unwrap();
     plane.retired.remove(0).unwrap();
     assert_eq!(plane.retired.read().unwrap(), BTreeMap::new());
+}
+
+/// As a daemon leaves it that is killed after it removed a listen address from the map and before it told the place in front.
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_listen_address_that_a_killed_daemon_had_half_removed_is_gone_after_the_next_start() {
+    let pins = Pins(PathBuf::from(format!("/sys/fs/bpf/evenkeel-test-near-{}", std::process::id())));
+    let address = Addr::from(IpAddr::from([203, 0, 113, 10]));
+    let listeners = [80, 443].map(|port| desired::Listener { address, protocol: 6, port });
+    let places = listeners
+        .map(|listener| near(V4::from_mapped(listener.address), listener.port.to_be(), listener.protocol));
+    let pinned = |name| MapData::from_pin(pins.0.join("v2").join(name)).unwrap();
+    let numbers = || {
+        let records: Array<_, Near> = Map::Array(pinned("ek_near")).try_into().unwrap();
+        places.map(|place| records.get(&place, 0).unwrap().number)
+    };
+    {
+        let mut plane = DataPlane::load(&pins.0, Sizes::of(1024, 1024)).unwrap();
+        for (number, listener) in listeners.iter().enumerate() {
+            plane.listeners.write(listener, number as u32).unwrap();
+        }
+        assert_eq!(numbers(), [1, 2]);
+    }
+    let mut map: HashMap<_, ListenerKey4, Listener> =
+        Map::HashMap(pinned("ek_listeners4")).try_into().unwrap();
+    map.remove(&ListenerKey4 {
+        address: V4::from_mapped(address),
+        port: 80_u16.to_be(),
+        protocol: 6,
+        zero: 0,
+    })
+    .unwrap();
+    let _plane = DataPlane::load(&pins.0, Sizes::of(1024, 1024)).unwrap();
+    assert_eq!(numbers(), [0, 2]);
 }

@@ -147,6 +147,13 @@ impl World {
         }
     }
 
+    pub(crate) fn unlisten(&mut self, address: IpAddr, port: u16) {
+        for protocol in [6, 17] {
+            let key = Listener { address: Addr::from(address), protocol, port };
+            self.node.plane.listeners.remove(&key).unwrap();
+        }
+    }
+
     pub(crate) fn backend(&mut self, number: u32, change: impl FnOnce(&mut Backend)) {
         let record = &mut self.backends[number as usize];
         change(record);
