@@ -3,11 +3,12 @@
 //! ```text
 //! parse ─► flow table ─ hit ─► forward half: backend ─► rewrite ─► transmit
 //!             │                reply half:   client  ─► rewrite ─► transmit
+//! - - - - - - │ - - - - - - - - - - - - - - - - - - - - - - - - - - - - - - tail call
 //!             └─ miss ─► service ─► half-open table, scheduler ─► store ─► rewrite ─► transmit
 //! ```
 //!
-//! Flow first, service only on a miss. The path of a packet is inlined into one program, for a call costs more than the
-//! code; what is rare, ICMP errors, fragments and answers, is in functions of their own, so that it takes no registers from the rest.
+//! Flow first, service only on a miss. The path of a known flow is inlined into one program, for a call costs more than the
+//! code; what is rare is in another, so that it takes no registers from that path. IPv6 has a program of its own too.
 
 #![no_std]
 #![cfg_attr(target_arch = "bpf", feature(asm_experimental_arch))]

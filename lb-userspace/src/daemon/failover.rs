@@ -9,7 +9,7 @@ use super::control::{Applied, GiveAway};
 use super::instances::UnknownInstance;
 use crate::health::State;
 use crate::hooks::Transition;
-use crate::status::InstanceState;
+use crate::status::{self, InstanceState};
 use crate::vrrp::Event;
 use crate::vrrp::keeper::virtual_mac;
 use crate::vrrp::machine::Family;
@@ -55,19 +55,36 @@ impl Daemon {
     }
 
     fn follow_master(&mut self, instance: &str, state: InstanceState) {
-        let configured = self.config.vrrp.iter().find(|configured| configured.name == instance);
-        if let Some(configured) = configured.filter(|configured| configured.virtual_mac) {
-            let macs = [Family::V4, Family::V6].map(|family| virtual_mac(family, configured.vrid));
-            self.forwarding.follow_master(&configured.interface, macs, state == InstanceState::Master);
+        if let Some((interface, macs)) = self.virtual_macs(instance) {
+            self.forwarding.follow_master(&interface, macs, state == InstanceState::Master);
         }
     }
 
-    /// Of what no event told, as too many waited.
+    /// Of what no event told, as too many waited. What differs is followed when it still does at the next look: a snapshot
+    /// may be a moment behind the event.
     pub(super) fn follow_masters(&mut self) {
         let running: Vec<_> = self.instances.running().collect();
-        for instance in running {
+        let differs = |instance: &status::Instance| {
+            self.virtual_macs(&instance.name).is_some_and(|(interface, macs)| {
+                self.forwarding.follows_master(&interface, macs) != (instance.state == InstanceState::Master)
+            })
+        };
+        let (still, since_now): (Vec<_>, Vec<_>) = running
+            .into_iter()
+            .filter(differs)
+            .partition(|instance| self.behind.contains(&instance.name));
+        for instance in still {
             self.follow_master(&instance.name, instance.state);
         }
+        self.behind = since_now.into_iter().map(|instance| instance.name).collect();
+    }
+
+    /// The interface that they are on, if the instance has any.
+    fn virtual_macs(&self, instance: &str) -> Option<(String, [[u8; 6]; 2])> {
+        let configured = self.config.vrrp.iter().find(|configured| configured.name == instance);
+        let configured = configured.filter(|configured| configured.virtual_mac)?;
+        let macs = [Family::V4, Family::V6].map(|family| virtual_mac(family, configured.vrid));
+        Some((configured.interface.clone(), macs))
     }
 
     /// What instances that track services need to know of them.

@@ -116,6 +116,8 @@ pub(crate) struct Daemon {
     forwarding: Forwarding,
     checks: Checks,
     instances: Instances,
+    /// Instances that were last seen in another state than events told.
+    behind: BTreeSet<String>,
     reloads: Reloads,
     hooks: Hooks,
     page: Page,
@@ -210,6 +212,7 @@ fn start(options: Options, keeper: Keeper, flows: &Flows) -> Result<(Daemon, Inb
         forwarding: Forwarding::new(plane, sweep, timeouts),
         checks: Checks::new(reports),
         instances: Instances::new(keeper, events),
+        behind: BTreeSet::new(),
         hooks: Hooks::new(),
         reloads: Reloads::new(options.config.display().to_string(), now),
         page: Page::new(commands.clone()),

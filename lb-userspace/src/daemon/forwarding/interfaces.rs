@@ -72,6 +72,11 @@ impl Forwarding {
         }
     }
 
+    /// Whether [`Self::follow_master`] was last told that it is master.
+    pub(in crate::daemon) fn follows_master(&self, interface: &str, macs: [[u8; 6]; 2]) -> bool {
+        macs.iter().all(|mac| self.masters.contains(&(interface.to_owned(), *mac)))
+    }
+
     /// The links are others than before.
     pub(super) fn refresh_stations(&mut self) {
         if let Err(error) = self.follow_stations(&self.indexes()) {
