@@ -41,7 +41,7 @@ pub struct Listener {
 }
 
 /// A listen address where a SYN finds it by one look, as most of them can be; user space writes it. A place is given to one
-/// listen address only, for as long as user space runs: so nobody reads half of one and half of another.
+/// listen address only, from one start of user space to the next: so nobody reads half of one and half of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, FromBytes, IntoBytes, Immutable, KnownLayout)]
 #[repr(C, align(8))]
 pub struct Near {

@@ -25,12 +25,8 @@ struct Tagged {
 
 /// Takes up to two tags off. The lower half of what it returns is what [`lb_common::backend::tags`] makes of them, 0 if
 /// the frame is too short for what it says; the upper half is their control words as they came, with priority.
-#[inline(always)]
-pub(crate) fn strip(ctx: *mut xdp_md) -> u64 {
-    ek_strip(ctx)
-}
-
-/// Visible outside of the object, so that the verifier looks at it once, and once at what follows and not for each number of tags.
+/// Visible outside of the object, so that the verifier looks at it once, and once at what follows and not for each number
+/// of tags.
 #[unsafe(no_mangle)]
 #[inline(never)]
 pub(crate) extern "C" fn ek_strip(ctx: *mut xdp_md) -> u64 {
@@ -80,7 +76,7 @@ pub(crate) fn push(ctx: *mut xdp_md, tags: u32) -> bool {
     restore(ctx, u64::from(tags & IDENTIFIERS) << 32 | u64::from(tags))
 }
 
-/// Puts tags in front as [`strip`] found them. `false` if the frame has no room there.
+/// Puts tags in front as [`ek_strip`] found them. `false` if the frame has no room there.
 #[inline(always)]
 pub(crate) fn restore(ctx: *mut xdp_md, stripped: u64) -> bool {
     ek_restore(ctx, stripped) != 0

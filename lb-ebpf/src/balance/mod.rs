@@ -30,7 +30,7 @@ pub fn run(ctx: &XdpContext) -> u32 {
     let mut tags = 0;
     let mut family = ethertype(ctx);
     if family == ETHERTYPE_VLAN || family == ETHERTYPE_SERVICE_VLAN {
-        tags = vlan::strip(ctx.ctx);
+        tags = vlan::ek_strip(ctx.ctx);
         family = ethertype(ctx);
     }
     match family {
@@ -91,7 +91,7 @@ fn conclude(ctx: &XdpContext, outcome: Outcome, tags: u64) -> u32 {
 fn complain(ctx: *mut xdp_md) {
     error!(
         &XdpContext::new(ctx),
-        "a map holds what it never should; please report this with `bpftool map dump`"
+        "a map holds what it never should, or `ek_programs` holds no program; please report this with `bpftool map dump`"
     );
 }
 

@@ -25,7 +25,7 @@ pub(crate) const NONE: u32 = u32::MAX;
 #[inline(always)]
 pub(crate) fn near<A: Address>(address: A, port: u16, protocol: u8) -> Option<u32> {
     let near = NEAR.get_ptr(service::near(address, port, protocol))?;
-    // SAFETY: an element of an array stays readable. Once there is a number the rest is there, and stays.
+    // SAFETY: an element of an array stays readable. In whatever order it is read, it is of one listen address: see `Near`.
     unsafe {
         let number = (&raw const (*near).number).read_volatile();
         let found = number != 0

@@ -1,5 +1,6 @@
-//! Room for keys and values that are too large for the stack, which has 512 bytes for all functions on the way, and for what
-//! functions that are verified on their own take and give, which may be numbers only.
+//! Room for keys and values that are too large for the stack, which has 512 bytes for all functions on the way; for what
+//! functions that are verified on their own take and give, which may be numbers only; and for what a program leaves to the one
+//! that goes on.
 
 use aya_ebpf::btf_maps::PerCpuArray;
 use aya_ebpf::macros::btf_map;
@@ -34,7 +35,8 @@ pub(crate) struct Scratch {
     pub(crate) number: u64,
     /// For the program that the packet goes on in: the tags that came off, and an [`Outcome`].
     tags: u64,
-    outcome: u64,
+    outcome: u32,
+    none: u32,
 }
 
 /// A fragment, or a packet with extension headers: see [`crate::fragment`].
@@ -152,7 +154,7 @@ pub(crate) fn tags() -> u64 {
 pub(crate) fn keep_outcome(outcome: Outcome) {
     if let Some(scratch) = get() {
         // SAFETY: the record is this CPU's own.
-        unsafe { (*scratch).outcome = outcome.word().into() };
+        unsafe { (*scratch).outcome = outcome.word() };
     }
 }
 
@@ -160,7 +162,7 @@ pub(crate) fn keep_outcome(outcome: Outcome) {
 #[inline(always)]
 pub(crate) fn outcome() -> Outcome {
     // SAFETY: the record is this CPU's own.
-    get().map_or(Outcome::UNKNOWN, |scratch| Outcome::from_word(unsafe { (*scratch).outcome } as u32))
+    get().map_or(Outcome::UNKNOWN, |scratch| Outcome::from_word(unsafe { (*scratch).outcome }))
 }
 
 /// The same number, of which the verifier no longer knows anything: in a loop, it looks at each round once and not at each way that led

@@ -69,10 +69,8 @@ impl Daemon {
                 self.forwarding.follows_master(&interface, macs) != (instance.state == InstanceState::Master)
             })
         };
-        let (still, since_now): (Vec<_>, Vec<_>) = running
-            .into_iter()
-            .filter(differs)
-            .partition(|instance| self.behind.contains(&instance.name));
+        let (still, since_now): (Vec<_>, Vec<_>) =
+            running.into_iter().filter(differs).partition(|instance| self.behind.contains(&instance.name));
         for instance in still {
             self.follow_master(&instance.name, instance.state);
         }

@@ -7,13 +7,15 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use aya::pin::PinError;
 use aya::programs::links::{FdLink, PinnedLink};
 use aya::programs::xdp::{XdpLink, XdpMode as AyaMode};
 use aya::programs::{ProgramError, Xdp};
 use nix::net::if_::if_nametoindex;
 use thiserror::Error;
 
-use super::{DataPlane, LoadError, load};
+use super::flow_table::grace;
+use super::{DataPlane, LoadError, load, programs};
 use crate::config::model::{Interface, XdpMode};
 
 /// How the program runs on an interface.
@@ -40,6 +42,13 @@ pub enum AttachError {
         #[source]
         source: Box<ProgramError>,
         hint: &'static str,
+    },
+    #[error("cannot keep the programs that the one on {interface} goes on in at {}: {source}", path.display())]
+    PinPrograms {
+        interface: String,
+        path: PathBuf,
+        #[source]
+        source: Box<PinError>,
     },
     #[error("cannot keep the link of {interface} at {}: {source}", path.display())]
     Pin {
@@ -95,36 +104,50 @@ impl DataPlane {
             self.held.push(link);
             return Ok(attached);
         };
-        self.programs.pin(links, ifindex).map_err(|source| AttachError::Pin {
+        let path = self.programs.path(links, ifindex);
+        self.programs.pin(&path).map_err(|source| AttachError::PinPrograms {
             interface: name.to_owned(),
-            path: links.clone(),
-            source: source.into(),
+            path,
+            source: Box::new(source),
         })?;
         let attached = target.attach_for_good(links, interface.mode, earlier)?;
-        if let Err(error) = self.programs.release_others(links, ifindex) {
-            tracing::warn!("cannot remove what an earlier program on {name} went on in: {error}");
-        }
+        self.attached.insert(ifindex);
         Ok(attached)
     }
 
-    /// Detaches from every interface that an earlier configuration listed and this one does not.
+    /// Detaches from every interface that an earlier configuration listed and this one does not, and lets go of what the
+    /// programs of earlier daemons went on in.
     ///
     /// # Errors
-    /// A pinned link could not be removed.
+    /// A pin could not be removed.
     pub fn detach_others(&mut self, keep: &BTreeSet<u32>) -> io::Result<()> {
         let Some(links) = self.links.as_deref() else {
             return Ok(());
         };
-        for entry in fs::read_dir(links)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let ifindex = name.to_str().and_then(|name| name.split('-').next()?.parse().ok());
-            if !ifindex.is_some_and(|ifindex| keep.contains(&ifindex)) {
-                fs::remove_file(entry.path())?;
-            }
+        let names = fs::read_dir(links)?.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned()));
+        let (programs, attached): (Vec<_>, Vec<_>) =
+            names.collect::<io::Result<Vec<_>>>()?.into_iter().partition(|name| programs::is_pin(name));
+        for name in attached.iter().filter(|name| !interface(name).is_some_and(|index| keep.contains(&index)))
+        {
+            fs::remove_file(links.join(name))?;
         }
-        Ok(())
+        let is_used = |name: &String| {
+            interface(name).is_some_and(|index| {
+                keep.contains(&index) && (self.programs.is_own(name) || !self.attached.contains(&index))
+            })
+        };
+        let unused: Vec<_> = programs.into_iter().filter(|name| !is_used(name)).collect();
+        if !unused.is_empty() {
+            // A packet may be on its way from one program to the next.
+            grace::wait();
+        }
+        unused.iter().try_for_each(|name| fs::remove_file(links.join(name)))
     }
+}
+
+/// The number of the interface that a pin is for.
+fn interface(pin: &str) -> Option<u32> {
+    pin.split('-').next()?.parse().ok()
 }
 
 /// A link tells neither its interface nor its mode to a program, so the name of its pin does. A bpf file system takes

@@ -1,5 +1,6 @@
 //! Loading the program over pinned maps.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -76,9 +77,11 @@ pub struct DataPlane {
     pub(super) ebpf: Ebpf,
     /// Where links are pinned; `None` for a private copy that nothing outlives.
     pub(super) links: Option<PathBuf>,
-    pub(super) programs: Programs,
-    /// Links that last as long as this.
+    /// Links that last as long as this; dropped before what their program goes on in.
     pub(super) held: Vec<XdpLink>,
+    pub(super) programs: Programs,
+    /// Interfaces that this process attached the program to.
+    pub(super) attached: BTreeSet<u32>,
     /// Of the flow tables, as they are.
     pub sizes: Sizes,
     /// Secret of the flow tables' hash.
@@ -173,6 +176,7 @@ impl DataPlane {
             ebpf,
             links,
             held: Vec::new(),
+            attached: BTreeSet::new(),
         };
         plane.listeners.adopt()?;
         plane.program_named("evenkeel")?;

@@ -42,7 +42,7 @@ struct Feature {
     probe: fn() -> io::Result<bool>,
 }
 
-const FEATURES: [Feature; 7] = [
+const FEATURES: [Feature; 8] = [
     Feature {
         name: "arrays that can be mapped into memory",
         since: Since(5, 5),
@@ -70,6 +70,12 @@ const FEATURES: [Feature; 7] = [
         since: Since(5, 8),
         without: None,
         probe: || is_map_supported(MapType::RingBuf).map_err(io::Error::other),
+    },
+    Feature {
+        name: "tail calls beside functions in BPF, for which net.core.bpf_jit_enable must not be 0",
+        since: if cfg!(target_arch = "x86_64") { Since(5, 10) } else { Since(6, 0) },
+        without: None,
+        probe: tail_calls,
     },
     Feature {
         name: "atomic operations in BPF that return what was there",
@@ -188,10 +194,39 @@ fn atomics() -> io::Result<bool> {
         [0xdb, 0x1a, 0xf8, 0xff, 0xf1, 0, 0, 0],
         [0x95, 0, 0, 0, 0, 0, 0, 0],
     ];
+    loads(&CODE)
+}
+
+/// Loads a program that calls a function and then goes on in another program.
+fn tail_calls() -> io::Result<bool> {
+    let Some(array) = create(&Map { kind: MapType::ProgramArray as u32, value: 4, ..ARRAY })? else {
+        return Ok(false);
+    };
+    let [a, b, c, d] = array.as_raw_fd().to_le_bytes();
+    loads(&[
+        // r6 = r1; call the function
+        [0xbf, 0x16, 0, 0, 0, 0, 0, 0],
+        [0x85, 0x10, 0, 0, 7, 0, 0, 0],
+        // r1 = r6; r2 = the array; r3 = 0; bpf_tail_call
+        [0xbf, 0x61, 0, 0, 0, 0, 0, 0],
+        [0x18, 0x12, 0, 0, a, b, c, d],
+        [0, 0, 0, 0, 0, 0, 0, 0],
+        [0xb7, 0x03, 0, 0, 0, 0, 0, 0],
+        [0x85, 0, 0, 0, 12, 0, 0, 0],
+        // r0 = 1; exit
+        [0xb7, 0x00, 0, 0, 1, 0, 0, 0],
+        [0x95, 0, 0, 0, 0, 0, 0, 0],
+        // The function: r0 = 0; exit
+        [0xb7, 0x00, 0, 0, 0, 0, 0, 0],
+        [0x95, 0, 0, 0, 0, 0, 0, 0],
+    ])
+}
+
+fn loads(code: &[[u8; 8]]) -> io::Result<bool> {
     let mut attr = Program {
         kind: BPF_PROG_TYPE_XDP,
-        instructions: CODE.len() as u32,
-        code: CODE.as_ptr() as u64,
+        instructions: code.len() as u32,
+        code: code.as_ptr() as u64,
         license: c"GPL".as_ptr() as u64,
         log_level: 0,
         log_size: 0,

@@ -4,23 +4,21 @@
 //! kernel/bpf/syscall.c), whoever uses it. So beside the link of every interface lies a pin of the array that goes with the
 //! program on it; another daemon's program comes with an array of its own.
 
-use std::fs;
-use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use aya::Ebpf;
 use aya::maps::{Map, ProgramArray};
 use aya::pin::PinError;
 use lb_common::programs::{IPV6, REST};
 
-use super::flow_table::grace;
 use super::load::{LoadError, program};
 use super::maps::names::PROGRAMS as NAME;
 use super::maps::{MapOpenError, access};
 
 const PROGRAMS: [(u32, &str); 2] = [(REST, "evenkeel_rest"), (IPV6, "evenkeel_ipv6")];
 
-const KIND: &str = "programs";
+/// Between the numbers of interface and array.
+const KIND: &str = "-programs-";
 
 /// The array, filled.
 pub(super) struct Programs {
@@ -46,28 +44,23 @@ impl Programs {
         Ok(Self { map, id })
     }
 
+    /// Where the array is pinned beside the link of an interface. The number of the interface comes first, as with links.
+    pub(super) fn path(&self, links: &Path, ifindex: u32) -> PathBuf {
+        links.join(format!("{ifindex}{KIND}{}", self.id))
+    }
+
     /// Keeps the array for as long as the pin is there. Comes before its program is attached to the interface.
-    pub(super) fn pin(&self, links: &Path, ifindex: u32) -> Result<(), PinError> {
-        let path = links.join(self.pin_name(ifindex));
+    pub(super) fn pin(&self, path: &Path) -> Result<(), PinError> {
         if path.exists() { Ok(()) } else { self.map.pin(path) }
     }
 
-    /// Lets go of the arrays of programs that were on the interface before.
-    pub(super) fn release_others(&self, links: &Path, ifindex: u32) -> io::Result<()> {
-        let (own, all) = (self.pin_name(ifindex), format!("{ifindex}-{KIND}-"));
-        let others: Vec<_> = fs::read_dir(links)?
-            .filter_map(|entry| Some(entry.ok()?.file_name()))
-            .filter(|name| name.to_str().is_some_and(|name| name.starts_with(&all) && name != own))
-            .collect();
-        if !others.is_empty() {
-            // A packet may be on its way from the one program to the next.
-            grace::wait();
-        }
-        others.iter().try_for_each(|name| fs::remove_file(links.join(name)))
+    /// Whether a pin is this array's.
+    pub(super) fn is_own(&self, name: &str) -> bool {
+        name.split_once(KIND).is_some_and(|(_, id)| id == self.id.to_string())
     }
+}
 
-    /// The number of the interface comes first, as with links: what is no longer listed goes by that.
-    fn pin_name(&self, ifindex: u32) -> String {
-        format!("{ifindex}-{KIND}-{}", self.id)
-    }
+/// Whether a pin is an array's, and not a link's.
+pub(super) fn is_pin(name: &str) -> bool {
+    name.contains(KIND)
 }

@@ -2,17 +2,21 @@
 
 use std::fs;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use xtask::status::{BackendState, Service, Status};
 use xtask::testbed::clients::MySqlSession;
 use xtask::testbed::data_centre::{DataCentre, Plan};
+use xtask::testbed::dual_stack::{Arms, HTTP, Method};
+use xtask::testbed::wait_for;
 
 use crate::support::{
-    A_WHILE, ONE_ARM_SERVICE, OneArm, assert_nothing_failed, assert_spread_over, data_centre,
+    A_WHILE, ONE_ARM_SERVICE, OneArm, assert_nothing_failed, assert_spread_over, data_centre, dual_stack,
     kept_connections, new_connections,
 };
 
+const A_LONG_TIME: Duration = Duration::from_secs(30);
 const CONNECTION: &str = "SELECT CONNECTION_ID();";
 
 #[test]
@@ -34,23 +38,27 @@ fn an_established_connection_survives_kill_9_and_restart_of_the_daemon() -> Resu
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
-fn new_connections_are_served_while_no_daemon_runs_and_through_restarts() -> Result<()> {
-    let mut bed = OneArm::build("nat")?;
-    let clients = new_connections(&bed.client, ONE_ARM_SERVICE);
+fn new_connections_of_both_families_are_served_while_no_daemon_runs_and_through_restarts() -> Result<()> {
+    let mut bed = dual_stack(Arms::Two)?;
+    let clients: Vec<_> =
+        Method::Nat.services(HTTP).into_iter().map(|service| new_connections(&bed.client, service)).collect();
     for _ in 0..2 {
         bed.node.kill_daemon()?;
         thread::sleep(A_WHILE);
         bed.node.start_daemon()?;
         bed.node.wait_until_backends_are_up()?;
     }
-    assert_nothing_failed(&clients.stop_after(A_WHILE)?)?;
-
-    let pins = fs::read_dir(bed.node.host().bpf_folder().join("links"))?
-        .map(|pin| Ok(pin?.file_name().to_string_lossy().into_owned()))
-        .collect::<Result<Vec<_>>>()?;
-    let of_programs = pins.iter().filter(|pin| pin.contains("-programs-")).count();
-    ensure!(of_programs == 1 && pins.len() == 2, "what earlier programs went on in is left: {pins:?}");
-    Ok(())
+    for load in clients {
+        assert_nothing_failed(&load.stop_after(A_WHILE)?)?;
+    }
+    let links = bed.node.host().bpf_folder().join("links");
+    wait_for("an end of what earlier programs went on in", A_LONG_TIME, || {
+        let pins = fs::read_dir(&links)?
+            .map(|pin| Ok(pin?.file_name().to_string_lossy().into_owned()))
+            .collect::<Result<Vec<_>>>()?;
+        let of_programs = pins.iter().filter(|pin| pin.contains("-programs-")).count();
+        Ok((of_programs == 2 && pins.len() == 4).then_some(()))
+    })
 }
 
 fn service<'s>(status: &'s Status, name: &str) -> Option<&'s Service> {

@@ -47,8 +47,10 @@ impl Listeners {
         Ok(listeners)
     }
 
+    /// What is in front goes first and comes last: whatever fails in between, it says nothing else than the map.
     pub fn write(&mut self, key: &Listener, number: u32) -> Result<(), MapAccessError> {
         let value = service::Listener { number };
+        self.near.remove(key)?;
         if key.address.is_v4() {
             self.v4.write(&key4(key), &value)?;
         } else {
@@ -58,12 +60,8 @@ impl Listeners {
     }
 
     pub fn remove(&mut self, key: &Listener) -> Result<(), MapAccessError> {
-        if key.address.is_v4() {
-            self.v4.remove(&key4(key))?;
-        } else {
-            self.v6.remove(&key6(key))?;
-        }
-        self.near.remove(key)
+        self.near.remove(key)?;
+        if key.address.is_v4() { self.v4.remove(&key4(key)) } else { self.v6.remove(&key6(key)) }
     }
 }
 

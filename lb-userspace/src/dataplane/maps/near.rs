@@ -30,7 +30,7 @@ impl NearListeners {
             if record.number != 0 && present.get(&key) == Some(&(record.number - 1)) {
                 self.given.insert(place, key);
             } else {
-                self.records.write(place, &Near { number: 0, ..record })?;
+                self.records.clear(place)?;
                 cleared = true;
             }
         }
@@ -41,10 +41,11 @@ impl NearListeners {
         present.iter().try_for_each(|(key, number)| self.write(key, *number))
     }
 
-    /// Does nothing if the place is another's: the hash map has it.
+    /// Does nothing if the place is another's, or was since this was opened: the hash map has it. Nor for ranges, which
+    /// nobody looks for here.
     pub(super) fn write(&mut self, key: &Listener, number: u32) -> Result<(), MapAccessError> {
         let place = place(key);
-        if self.given.entry(place).or_insert(*key) != key {
+        if key.port == 0 || self.given.entry(place).or_insert(*key) != key {
             return Ok(());
         }
         // The number last: whoever sees it sees the rest.

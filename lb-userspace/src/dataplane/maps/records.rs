@@ -36,8 +36,8 @@ impl<T: Pod + FromBytes + IntoBytes + Immutable> Records<T> {
         Ok(records)
     }
 
-    /// Eight bytes at a time: the data plane reads a record while it is written, and these are whole
-    /// (`bpf_long_memcpy` in the kernel's include/linux/bpf.h).
+    /// The data plane reads a record while it is written, so it may see some fields as they were and some as they are. The
+    /// kernel copies with `memcpy` (`copy_map_value` in include/linux/bpf.h), which moves aligned words whole.
     pub fn write(&mut self, number: u32, record: &T) -> Result<(), MapAccessError> {
         access(self.map.set(number, record, 0), self.name, "write to")
     }
