@@ -7,12 +7,11 @@ use tokio::sync::oneshot;
 use super::Daemon;
 use super::control::{Applied, GiveAway};
 use super::instances::UnknownInstance;
+use crate::config::model::{Config, Instance};
 use crate::health::State;
 use crate::hooks::Transition;
-use crate::status::{self, InstanceState};
+use crate::status::InstanceState;
 use crate::vrrp::Event;
-use crate::vrrp::keeper::virtual_mac;
-use crate::vrrp::machine::Family;
 
 impl Daemon {
     /// Answers when it is done: the daemon's task does not wait for an election.
@@ -54,35 +53,19 @@ impl Daemon {
         self.hooks.tell(&Transition { at, instance, from, to, priority, reason });
     }
 
-    fn follow_master(&mut self, instance: &str, state: InstanceState) {
-        if let Some((interface, macs)) = self.virtual_macs(instance) {
-            self.forwarding.follow_master(&interface, macs, state == InstanceState::Master);
+    fn follow_master(&mut self, name: &str, state: InstanceState) {
+        if let Some(instance) = configured(&self.config, name) {
+            self.forwarding.follow_master(instance, state == InstanceState::Master);
         }
     }
 
-    /// Of what no event told, as too many waited. What differs is followed when it still does at the next look: a snapshot
-    /// may be a moment behind the event.
-    pub(super) fn follow_masters(&mut self) {
+    pub(super) fn look_at_masters(&mut self) {
         let running: Vec<_> = self.instances.running().collect();
-        let differs = |instance: &status::Instance| {
-            self.virtual_macs(&instance.name).is_some_and(|(interface, macs)| {
-                self.forwarding.follows_master(&interface, macs) != (instance.state == InstanceState::Master)
-            })
-        };
-        let (still, since_now): (Vec<_>, Vec<_>) =
-            running.into_iter().filter(differs).partition(|instance| self.behind.contains(&instance.name));
-        for instance in still {
-            self.follow_master(&instance.name, instance.state);
-        }
-        self.behind = since_now.into_iter().map(|instance| instance.name).collect();
-    }
-
-    /// The interface that they are on, if the instance has any.
-    fn virtual_macs(&self, instance: &str) -> Option<(String, [[u8; 6]; 2])> {
-        let configured = self.config.vrrp.iter().find(|configured| configured.name == instance);
-        let configured = configured.filter(|configured| configured.virtual_mac)?;
-        let macs = [Family::V4, Family::V6].map(|family| virtual_mac(family, configured.vrid));
-        Some((configured.interface.clone(), macs))
+        let states = running.iter().filter_map(|running| {
+            let instance = configured(&self.config, &running.name)?;
+            Some((instance, running.state == InstanceState::Master))
+        });
+        self.forwarding.look_at_masters(states);
     }
 
     /// What instances that track services need to know of them.
@@ -99,4 +82,8 @@ impl Daemon {
             self.instances.service(&service.name, up, checking);
         }
     }
+}
+
+fn configured<'a>(config: &'a Config, name: &str) -> Option<&'a Instance> {
+    config.vrrp.iter().find(|instance| instance.name == name)
 }

@@ -116,8 +116,6 @@ pub(crate) struct Daemon {
     forwarding: Forwarding,
     checks: Checks,
     instances: Instances,
-    /// Instances that were last seen in another state than events told.
-    behind: BTreeSet<String>,
     reloads: Reloads,
     hooks: Hooks,
     page: Page,
@@ -212,7 +210,6 @@ fn start(options: Options, keeper: Keeper, flows: &Flows) -> Result<(Daemon, Inb
         forwarding: Forwarding::new(plane, sweep, timeouts),
         checks: Checks::new(reports),
         instances: Instances::new(keeper, events),
-        behind: BTreeSet::new(),
         hooks: Hooks::new(),
         reloads: Reloads::new(options.config.display().to_string(), now),
         page: Page::new(commands.clone()),
@@ -276,7 +273,7 @@ impl Daemon {
     fn sweep(&mut self) {
         self.forwarding.follow_interfaces(&self.config.interfaces);
         self.instances.start_waiting();
-        self.follow_masters();
+        self.look_at_masters();
         self.reconcile();
         self.destinations.send_if_modified(|known| {
             let wanted = self.forwarding.destinations(&self.config);

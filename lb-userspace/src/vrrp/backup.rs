@@ -19,8 +19,8 @@ pub(super) struct Backup {
 /// With a master that seemed silent while this node slept.
 #[derive(Debug, Clone, Copy)]
 struct Patience {
-    /// When mastership was due.
-    of: Instant,
+    /// When a master was last heard before.
+    heard: Instant,
     until: Instant,
 }
 
@@ -121,27 +121,32 @@ impl Backup {
     /// When its timer counts; `None` without channels.
     pub(super) fn due(&self, channels: &[Channel], standing: Standing) -> Option<Instant> {
         let deadline = self.deadline(channels, standing)?;
-        let patience = self.patience.filter(|patience| patience.of == deadline);
-        Some(patience.map_or(deadline, |patience| patience.until))
+        Some(self.patience().map_or(deadline, |patience| patience.until.max(deadline)))
     }
 
-    /// Whether the timer is so late that this node has slept: then the silence says as much of this host, on which what was
-    /// sent may be as late, as of the master, which is given time once more. Not one that has stopped or is to be preempted: of
-    /// it more is known than silence.
-    pub(super) fn has_slept(&mut self, channels: &[Channel], standing: Standing, now: Instant) -> bool {
-        let Some(deadline) = self.deadline(channels, standing) else { return false };
-        let reason = self.takeover_reason(channels, standing, now);
-        let has_had_it = self.patience.is_some_and(|patience| patience.of == deadline);
-        if has_had_it || !matches!(reason, Reason::Silence { master: Some(_), .. }) {
-            return false;
-        }
+    /// To be told first at each call; `told` is when the machine had asked for one. A call so late that this node has slept says
+    /// as much of this host, on which what was sent may be as late, as of a master that seems silent: the master is given
+    /// time, once since it was heard. Not one that has stopped or is to be preempted: of it more is known than silence.
+    pub(super) fn woken(&mut self, channels: &[Channel], standing: Standing, told: Instant, now: Instant) {
         let intervals = self.with(channels).map(|(watch, channel)| watch.interval(channel));
-        let interval = intervals.min().unwrap_or_default();
-        let slept = now > deadline + interval / LATE;
-        if slept {
-            self.patience = Some(Patience { of: deadline, until: now + PATIENCE * interval });
+        let (Some(interval), Some(heard)) = (intervals.min(), self.last_heard()) else { return };
+        if now <= told + interval / LATE || self.patience().is_some() {
+            return;
         }
-        slept
+        if let Reason::Silence { master: Some(_), .. } = self.takeover_reason(channels, standing, now) {
+            self.patience = Some(Patience { heard, until: now + PATIENCE * interval });
+        }
+    }
+
+    /// That was granted, if nobody was heard since; it may have run out.
+    fn patience(&self) -> Option<Patience> {
+        let heard = self.last_heard()?;
+        self.patience.filter(|patience| heard <= patience.heard)
+    }
+
+    /// When a timer was last started.
+    fn last_heard(&self) -> Option<Instant> {
+        self.watches.iter().map(|watch| watch.since).max()
     }
 
     /// When mastership is due; `None` without channels.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use nix::net::if_::if_nametoindex;
 
 use super::Forwarding;
-use crate::config::model::Interface;
+use crate::config::model::{Instance, Interface};
 use crate::dataplane::attach::{AttachError, Attached};
 use crate::dataplane::maps::MapAccessError;
 
@@ -52,29 +52,25 @@ impl Forwarding {
         if self.links.is_empty() {
             return Ok(());
         }
-        self.plane.stations.set(&self.links.stations(indexes, &self.masters))
+        self.plane.stations.set(&self.links.stations(indexes, self.masters.stations()))
     }
 
-    /// An instance with these virtual MAC addresses became master, or no longer is. What is told when its interfaces are
-    /// up would be late: the kernel, which has the address of a service by then and not its port, would refuse connections.
-    pub(in crate::daemon) fn follow_master(&mut self, interface: &str, macs: [[u8; 6]; 2], is_master: bool) {
-        let before = self.masters.len();
-        for mac in macs {
-            let station = (interface.to_owned(), mac);
-            if is_master {
-                self.masters.insert(station);
-            } else {
-                self.masters.remove(&station);
-            }
-        }
-        if self.masters.len() != before {
+    /// An instance became master, or no longer is. What is told when its interfaces are up would be late: the kernel, which
+    /// has the address of a service by then and not its port, would refuse connections.
+    pub(in crate::daemon) fn follow_master(&mut self, instance: &Instance, is_master: bool) {
+        if self.masters.follow(instance, is_master) {
             self.refresh_stations();
         }
     }
 
-    /// Whether [`Self::follow_master`] was last told that it is master.
-    pub(in crate::daemon) fn follows_master(&self, interface: &str, macs: [[u8; 6]; 2]) -> bool {
-        macs.iter().all(|mac| self.masters.contains(&(interface.to_owned(), *mac)))
+    /// All instances, and whether they are master: some may be so of whom [`Self::follow_master`] was not told.
+    pub(in crate::daemon) fn look_at_masters<'a>(
+        &mut self,
+        instances: impl Iterator<Item = (&'a Instance, bool)>,
+    ) {
+        if self.masters.look(instances) {
+            self.refresh_stations();
+        }
     }
 
     /// The links are others than before.

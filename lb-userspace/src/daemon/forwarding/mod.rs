@@ -2,6 +2,7 @@
 
 mod interfaces;
 mod leaving;
+mod masters;
 mod orders;
 mod placed;
 
@@ -27,6 +28,7 @@ use crate::reconcile::apply::{self, KnownTables};
 use crate::reconcile::plan::{self, Actual, Circumstances, Plan, PlanError, Step, TableCache};
 use crate::status::Traffic;
 use leaving::Leaving;
+use masters::Masters;
 use orders::Standing;
 use placed::Placed;
 
@@ -58,8 +60,7 @@ pub(super) struct Forwarding {
     cache: TableCache,
     /// Empty until they were read.
     links: Links,
-    /// Virtual MAC addresses of instances that are master, with their interfaces, whether these are up already or not.
-    masters: BTreeSet<(String, [u8; 6])>,
+    masters: Masters,
     orders: Standing,
     leaving: Leaving,
     placed: Placed,
@@ -85,7 +86,7 @@ impl Forwarding {
             known: KnownTables::default(),
             cache: TableCache::default(),
             links: Links::default(),
-            masters: BTreeSet::new(),
+            masters: Masters::default(),
             leaving: Leaving::default(),
             placed: Placed::default(),
             turned: BTreeMap::new(),

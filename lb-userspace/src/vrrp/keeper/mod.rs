@@ -37,7 +37,7 @@ use super::guard::Guard;
 use super::realtime;
 pub(super) use refusals::Refusals;
 use refuser::Refuser;
-pub use wanted::{Member, Place, Seen, SeenChannel, Usable, Wanted, virtual_mac};
+pub use wanted::{Member, Place, Seen, SeenChannel, Usable, Wanted, virtual_macs};
 use worker::Worker;
 
 /// The keeping thread. Clones share it; it ends when the last is dropped and everything is released.

@@ -75,9 +75,19 @@ impl Member {
 
     /// Those it has addresses of, IPv4 first.
     pub(super) fn families(&self) -> impl Iterator<Item = Family> {
-        let has = |family| self.addresses.iter().any(|address| Family::of(address.prefix.address) == family);
-        [Family::V4, Family::V6].into_iter().filter(move |family| has(*family))
+        families(&self.addresses)
     }
+}
+
+fn families(addresses: &[VirtualAddress]) -> impl Iterator<Item = Family> {
+    let has = |family| addresses.iter().any(|address| Family::of(address.prefix.address) == family);
+    [Family::V4, Family::V6].into_iter().filter(move |family| has(*family))
+}
+
+/// Those that it has as master, on its interface.
+pub fn virtual_macs(instance: &Instance) -> impl Iterator<Item = [u8; 6]> {
+    let families = instance.virtual_mac.then(|| families(&instance.addresses));
+    families.into_iter().flatten().map(|family| virtual_mac(family, instance.vrid))
 }
 
 /// What the interfaces of a group are: for each of its members in order, and each family that it has addresses of.
@@ -123,8 +133,7 @@ pub struct Place {
 }
 
 /// RFC 9568 section 7.3.
-#[must_use]
-pub fn virtual_mac(family: Family, vrid: Vrid) -> [u8; 6] {
+pub(super) fn virtual_mac(family: Family, vrid: Vrid) -> [u8; 6] {
     match family {
         Family::V4 => [0, 0, 0x5e, 0, 1, vrid.as_u8()],
         Family::V6 => [0, 0, 0x5e, 0, 2, vrid.as_u8()],

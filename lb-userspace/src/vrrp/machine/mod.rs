@@ -45,6 +45,8 @@ pub struct Machine {
     state: State,
     /// When a master that stepped back lets go of its addresses.
     release_at: Option<Instant>,
+    /// When it asked, at the end of the last call, to be called for the sake of its state: not before that call.
+    told: Option<Instant>,
     reason: Reason,
     actions: Actions,
 }
@@ -97,6 +99,7 @@ impl Machine {
             yielded: false,
             state: State::Init,
             release_at: None,
+            told: None,
             reason: Reason::Starting,
         }
     }
@@ -192,21 +195,24 @@ impl Machine {
 
     /// Does what is due; nothing if nothing is.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.release_at.is_some_and(|at| now >= at) {
-            self.let_go();
-        }
-        if self.state_due().is_none_or(|due| now < due) {
-            return;
-        }
+        self.call(now, |machine| {
+            if machine.release_at.is_some_and(|at| now >= at) {
+                machine.let_go();
+            }
+            if machine.state_due().is_some_and(|due| now >= due) {
+                machine.do_due(now);
+            }
+        });
+    }
+
+    fn do_due(&mut self, now: Instant) {
         let standing = self.standing();
         match &mut self.state {
             State::Init | State::Fault | State::Stopped => {}
             State::Leaving(_) => self.leave(now),
             State::Backup(backup) => {
-                if !backup.has_slept(&self.config.channels, standing, now) {
-                    let reason = backup.takeover_reason(&self.config.channels, standing, now);
-                    self.become_master(reason, now);
-                }
+                let reason = backup.takeover_reason(&self.config.channels, standing, now);
+                self.become_master(reason, now);
             }
             State::Master(master) => {
                 for channel in master.take_due(&self.config.channels, now) {
@@ -220,14 +226,24 @@ impl Machine {
     }
 
     pub fn handle_event(&mut self, event: Event, now: Instant) {
-        match event {
-            Event::Interface { channel, interface } => self.interface_changed(channel, interface, now),
-            Event::Advert { channel, heard } => self.heard(channel, heard, now),
-            Event::Tracking(tracking) => self.tracking_changed(tracking, now),
-            Event::Yield => self.yield_mastership(now),
-            Event::Unyield => self.unyield(),
-            Event::Stop => self.stop(now),
+        self.call(now, |machine| match event {
+            Event::Interface { channel, interface } => machine.interface_changed(channel, interface, now),
+            Event::Advert { channel, heard } => machine.heard(channel, heard, now),
+            Event::Tracking(tracking) => machine.tracking_changed(tracking, now),
+            Event::Yield => machine.yield_mastership(now),
+            Event::Unyield => machine.unyield(),
+            Event::Stop => machine.stop(now),
+        });
+    }
+
+    /// Whether it comes late is judged before it changes what is due, which may then be in the past though nobody slept.
+    fn call(&mut self, now: Instant, what: impl FnOnce(&mut Self)) {
+        let standing = self.standing();
+        if let (State::Backup(backup), Some(told)) = (&mut self.state, self.told) {
+            backup.woken(&self.config.channels, standing, told, now);
         }
+        what(self);
+        self.told = self.state_due().map(|due| due.max(now));
     }
 
     fn standing(&self) -> Standing {

@@ -12,6 +12,10 @@ impl Machine {
     /// start. A channel is the same if its interface, VRID and family are; one that is new counts as just heard, and
     /// nothing is known of its interface. Carry out all actions first: their channels are those of the old configuration.
     pub fn reconfigure(&mut self, config: Config, now: Instant) {
+        self.call(now, |machine| machine.replace_config(config, now));
+    }
+
+    fn replace_config(&mut self, config: Config, now: Instant) {
         let old = std::mem::replace(&mut self.config, config);
         let kept: Vec<_> = self
             .config

@@ -115,7 +115,8 @@ impl Bench {
     fn takeover_after(&mut self) -> Duration {
         let from = self.now;
         while self.machine.state() != Master {
-            self.now = self.machine.poll_timeout().expect("a backup waits for something");
+            let due = self.machine.poll_timeout().expect("a backup waits for something");
+            self.now = self.now.max(due);
             self.machine.handle_timeout(self.now);
         }
         self.now - from
@@ -132,6 +133,10 @@ fn down() -> Event {
 
 fn interface(interface: Interface) -> Event {
     Event::Interface { channel: 0, interface }
+}
+
+fn adjusted(adjustment: i32) -> Event {
+    Event::Tracking(Tracking { adjustment, fault: None })
 }
 
 fn advert(address: IpAddr, priority: u8) -> Event {

@@ -2,10 +2,6 @@
 
 use super::*;
 
-fn adjusted(adjustment: i32) -> Event {
-    Event::Tracking(Tracking { adjustment, fault: None })
-}
-
 #[test]
 fn the_priority_stays_between_1_and_254_and_the_owners_stays() {
     let table = [
