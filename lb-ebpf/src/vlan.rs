@@ -25,6 +25,7 @@ struct Tagged {
 
 /// Takes up to two tags off. The lower half of what it returns is what [`lb_common::backend::tags`] makes of them, 0 if
 /// the frame is too short for what it says; the upper half is their control words as they came, with priority.
+///
 /// Visible outside of the object, so that the verifier looks at it once, and once at what follows and not for each number
 /// of tags.
 #[unsafe(no_mangle)]

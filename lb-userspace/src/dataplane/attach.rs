@@ -43,7 +43,11 @@ pub enum AttachError {
         source: Box<ProgramError>,
         hint: &'static str,
     },
-    #[error("cannot keep the programs that the one on {interface} goes on in at {}: {source}", path.display())]
+    #[error(
+        "cannot pin what the XDP program on {interface} tail-calls at {}: {source}; is that on a bpf file system? \
+         mount -t bpf bpf /sys/fs/bpf",
+        path.display()
+    )]
     PinPrograms {
         interface: String,
         path: PathBuf,
