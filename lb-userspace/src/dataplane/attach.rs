@@ -44,8 +44,8 @@ pub enum AttachError {
         hint: &'static str,
     },
     #[error(
-        "cannot pin what the XDP program on {interface} tail-calls at {}: {source}; is that on a bpf file system? \
-         mount -t bpf bpf /sys/fs/bpf",
+        "cannot pin what the XDP program on {interface} tail-calls at {}, which must be on a bpf file system (mount -t \
+         bpf bpf /sys/fs/bpf): {source}",
         path.display()
     )]
     PinPrograms {

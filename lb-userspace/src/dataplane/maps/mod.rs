@@ -112,7 +112,9 @@ pub enum MapOpenError {
         #[source]
         source: MapError,
     },
-    #[error("cannot pin map `{name}`: {source}")]
+    #[error(
+        "cannot pin map `{name}`, for which --bpf-dir must be on a bpf file system (mount -t bpf bpf /sys/fs/bpf): {source}"
+    )]
     Pin {
         name: &'static str,
         #[source]
