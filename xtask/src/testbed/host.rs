@@ -5,14 +5,18 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use nix::sched::{CloneFlags, setns};
 
 use super::cleanup;
 use super::process::Process;
+use super::wait::wait_for;
 use crate::interrupt;
 use crate::shell::capture;
+
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The namespace goes with its bed, not with this.
 #[derive(Debug, Clone)]
@@ -162,6 +166,26 @@ impl Host {
     pub fn has_address(&self, address: &str) -> Result<bool> {
         let list = self.run(["ip", "-oneline", "address", "show"])?;
         Ok(list.split_whitespace().any(|word| word.split('/').next() == Some(address)))
+    }
+
+    /// Waits until an interface has this address.
+    ///
+    /// # Errors
+    /// None has it in time.
+    pub fn wait_until_it_has(&self, address: &str) -> Result<()> {
+        wait_for(&format!("{} to have {address}", self.name), PATIENCE, || {
+            Ok(self.has_address(address)?.then_some(()))
+        })
+    }
+
+    /// Waits until no interface has this address: a master that steps back keeps its own for a moment, as backup.
+    ///
+    /// # Errors
+    /// One has it still when the time is over.
+    pub fn wait_until_it_lacks(&self, address: &str) -> Result<()> {
+        wait_for(&format!("{} to let go of {address}", self.name), PATIENCE, || {
+            Ok((!self.has_address(address)?).then_some(()))
+        })
     }
 
     /// Makes this host a router.

@@ -1,24 +1,23 @@
 //! Two nodes.
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use xtask::status::InstanceState;
 use xtask::testbed::data_centre::{DataCentre, GATEWAY, NAT_ADDRESS, Plan, TUNNEL_ADDRESS};
 use xtask::testbed::servers::Keepalived;
-use xtask::testbed::{Node, TestBed, wait_for};
+use xtask::testbed::{Node, TestBed};
 
 use crate::support::{A_WHILE, assert_nothing_failed, assert_spread_over, data_centre, new_connections};
 
-fn assert_no_virtual_address_on(node: &Node) -> Result<()> {
-    for address in [NAT_ADDRESS, TUNNEL_ADDRESS, GATEWAY] {
-        ensure!(!node.host().has_address(&address.to_string())?, "{address} is on {}", node.host().name());
-    }
-    Ok(())
+fn wait_until_no_virtual_address_on(node: &Node) -> Result<()> {
+    [NAT_ADDRESS, TUNNEL_ADDRESS, GATEWAY]
+        .into_iter()
+        .try_for_each(|address| node.host().wait_until_it_lacks(&address.to_string()))
 }
 
 /// The other node answers for everything, the first holds no address.
 fn assert_taken_over(data_centre: &mut DataCentre) -> Result<()> {
     data_centre.nodes[1].wait_until_instances(InstanceState::Master)?;
-    assert_no_virtual_address_on(&data_centre.nodes[0])?;
+    wait_until_no_virtual_address_on(&data_centre.nodes[0])?;
     let report = new_connections(&data_centre.client, DataCentre::web_service()).stop_after(A_WHILE)?;
     assert_spread_over(&report, &["web-1", "web-2"])
 }
@@ -41,7 +40,7 @@ fn a_master_that_is_stopped_hands_over_and_takes_back_when_it_returns() -> Resul
     data_centre.nodes[0].start_daemon()?;
     data_centre.nodes[0].wait_until_instances(InstanceState::Master)?;
     data_centre.nodes[1].wait_until_instances(InstanceState::Backup)?;
-    assert_no_virtual_address_on(&data_centre.nodes[1])?;
+    wait_until_no_virtual_address_on(&data_centre.nodes[1])?;
     data_centre.nodes[0].wait_until_backends_are_up()?;
     assert_nothing_failed(
         &new_connections(&data_centre.client, DataCentre::web_service()).stop_after(A_WHILE)?,
@@ -70,13 +69,7 @@ fn keepalived_is_backup_to_evenkeel_and_takes_over_when_it_stops() -> Result<()>
            virtual_ipaddress { 192.0.2.10/24 }\n\
          }\n",
     )?;
-    let limit = std::time::Duration::from_secs(30);
-    let holds = |host: &xtask::testbed::Host, wanted: bool| {
-        wait_for(&format!("{ADDRESS} on {}: {wanted}", host.name()), limit, || {
-            Ok((host.has_address(ADDRESS)? == wanted).then_some(()))
-        })
-    };
-    holds(&theirs, true)?;
+    theirs.wait_until_it_has(ADDRESS)?;
 
     let mut node = Node::start(
         &ours,
@@ -89,11 +82,11 @@ fn keepalived_is_backup_to_evenkeel_and_takes_over_when_it_stops() -> Result<()>
              addresses: [192.0.2.10/24]\n",
     )?;
     node.wait_until_instances(InstanceState::Master)?;
-    holds(&theirs, false)?;
-    holds(&ours, true)?;
+    theirs.wait_until_it_lacks(ADDRESS)?;
+    ours.wait_until_it_has(ADDRESS)?;
     keepalived.process.still_runs()?;
 
     node.stop_daemon()?;
-    holds(&theirs, true)?;
-    holds(&ours, false)
+    theirs.wait_until_it_has(ADDRESS)?;
+    ours.wait_until_it_lacks(ADDRESS)
 }

@@ -187,6 +187,5 @@ fn an_instance_that_is_removed_and_put_back_at_once_becomes_master_again() -> Re
     ensure!(node.host().has_address("192.0.2.10")?, "the daemon waited for it");
     apply(&node, &with)?;
     node.wait_until_instances(InstanceState::Master)?;
-    wait_for("its address", A_LONG_TIME, || Ok(node.host().has_address("192.0.2.10")?.then_some(())))?;
-    Ok(())
+    node.host().wait_until_it_has("192.0.2.10")
 }

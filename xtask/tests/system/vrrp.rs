@@ -95,7 +95,7 @@ fn a_clean_stop_and_the_preemption_after_the_start_lose_nothing() -> Result<()> 
     thread::sleep(A_WHILE);
     pair.nodes[0].stop_daemon()?;
     pair.nodes[1].wait_until_instances(InstanceState::Master)?;
-    pair.assert_no_virtual_address_on(0)?;
+    pair.wait_until_no_virtual_address_on(0)?;
     thread::sleep(A_WHILE);
     pair.nodes[0].start_daemon()?;
     pair.wait_until_master(0)?;

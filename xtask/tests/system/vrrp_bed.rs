@@ -108,17 +108,13 @@ impl Pair {
     pub(crate) fn wait_until_master(&mut self, index: usize) -> Result<()> {
         self.nodes[index].wait_until_instances(InstanceState::Master)?;
         self.nodes[1 - index].wait_until_instances(InstanceState::Backup)?;
-        self.assert_no_virtual_address_on(1 - index)
+        self.wait_until_no_virtual_address_on(1 - index)
     }
 
-    pub(crate) fn assert_no_virtual_address_on(&self, index: usize) -> Result<()> {
-        let host = self.nodes[index].host();
-        for address in [NAT, DIRECT, INSIDE] {
-            wait_for(&format!("{address} to leave {}", host.name()), PATIENCE, || {
-                Ok((!host.has_address(address)?).then_some(()))
-            })?;
-        }
-        Ok(())
+    pub(crate) fn wait_until_no_virtual_address_on(&self, index: usize) -> Result<()> {
+        [NAT, DIRECT, INSIDE]
+            .into_iter()
+            .try_for_each(|address| self.nodes[index].host().wait_until_it_lacks(address))
     }
 
     /// Everything that shows a gap: a probe each millisecond, and connections by `nat` and `direct`.

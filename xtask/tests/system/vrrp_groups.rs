@@ -24,7 +24,7 @@ fn when_one_link_of_the_master_dies_both_addresses_move_and_connections_by_nat_g
         segment.set_cable(&host, interface, false)?;
         pair.nodes[1].wait_until_instances(InstanceState::Master)?;
         pair.nodes[0].wait_until_instances(InstanceState::Fault)?;
-        pair.assert_no_virtual_address_on(0)?;
+        pair.wait_until_no_virtual_address_on(0)?;
         // The instance whose own link works says whose does not.
         let reason = instance(&pair.nodes[0], other)?.reason;
         ensure!(reason.contains(&format!("interface {interface} is down")), "{reason}");

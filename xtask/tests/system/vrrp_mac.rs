@@ -40,7 +40,7 @@ fn a_pair_with_virtual_mac_serves_and_moves_without_a_change_to_a_neighbour_tabl
     let before = forwarded(&pair, 1)?;
     pair.nodes[0].kill_daemon()?;
     pair.nodes[1].wait_until_instances(InstanceState::Master)?;
-    pair.assert_no_virtual_address_on(0)?;
+    pair.wait_until_no_virtual_address_on(0)?;
     assert_served(&pair)?;
     ensure!(forwarded(&pair, 1)? > before, "the kernel forwards, not XDP");
 

@@ -28,12 +28,7 @@ fn alone(configuration: &str) -> Result<(Node, Segment, TestBed)> {
 }
 
 fn all_there(host: &Host) -> Result<()> {
-    for address in VIRTUAL {
-        wait_for(&format!("{address} on {}", host.name()), PATIENCE, || {
-            Ok(host.has_address(address)?.then_some(()))
-        })?;
-    }
-    Ok(())
+    VIRTUAL.into_iter().try_for_each(|address| host.wait_until_it_has(address))
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn found(instance: &Instance, subject: &str) -> Result<bool> {
 fn assert_faulty(pair: &mut Pair, why: &str) -> Result<()> {
     pair.nodes[1].wait_until_instances(InstanceState::Master)?;
     pair.nodes[0].wait_until_instances(InstanceState::Fault)?;
-    pair.assert_no_virtual_address_on(0)?;
+    pair.wait_until_no_virtual_address_on(0)?;
     for name in ["outside", "inside"] {
         let ours = instance(&pair.nodes[0], name)?;
         ensure!(ours.reason.contains(why), "{ours:?}");

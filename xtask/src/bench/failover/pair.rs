@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::prober::Prober;
 use super::stats::Outage;
 use crate::testbed::servers::Keepalived;
-use crate::testbed::{Host, Node, Segment, TestBed, wait_for};
+use crate::testbed::{Host, Node, Segment, TestBed};
 
 const ADDRESS: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const LENGTH: u8 = 24;
@@ -17,7 +17,6 @@ const INTERFACE: &str = "eth0";
 const VRID: u8 = 51;
 /// Of the master and of its backup.
 const PRIORITIES: [u8; 2] = [200, 100];
-const PATIENCE: Duration = Duration::from_secs(60);
 /// Probes before the event that count, so that its gap has a beginning.
 const LEAD: Duration = Duration::from_millis(20);
 
@@ -137,7 +136,7 @@ impl Lab {
             Event::Stopped => master.stop()?,
             Event::Killed => master.kill()?,
         }
-        self.wait_until_holds(&self.hosts[1], true)?;
+        self.hosts[1].wait_until_it_has(&ADDRESS.to_string())?;
         prober.wait_until_steady()?;
         let address_left = self.hosts[0].has_address(&ADDRESS.to_string())?;
         let realtime = prober.is_realtime();
@@ -146,15 +145,8 @@ impl Lab {
     }
 
     fn wait_until_master(&self, index: usize) -> Result<()> {
-        self.wait_until_holds(&self.hosts[index], true)?;
-        self.wait_until_holds(&self.hosts[1 - index], false)
-    }
-
-    fn wait_until_holds(&self, host: &Host, holds: bool) -> Result<()> {
-        let what = if holds { "to hold" } else { "to let go of" };
-        wait_for(&format!("the {} node {what} {ADDRESS}", host.name()), PATIENCE, || {
-            Ok((host.has_address(&ADDRESS.to_string())? == holds).then_some(()))
-        })
+        self.hosts[index].wait_until_it_has(&ADDRESS.to_string())?;
+        self.hosts[1 - index].wait_until_it_lacks(&ADDRESS.to_string())
     }
 }
 
