@@ -28,17 +28,20 @@ pub(super) fn recall<A: Family>(packet: &Asked<'_, A>, service: &Service, decisi
     let Some(known) = half_open::get(packet.key) else {
         return;
     };
-    if known.state & REPLY != 0 || now().wrapping_sub(known.since) > service.half_open {
+    if known.state & REPLY != 0 {
         return;
     }
     let number = flow::backend(known.place);
     let serves = backends::get(number).is_some_and(|backend| backends::serves(backend, known.identity));
-    if serves {
-        decision.backend = number;
-        decision.known = true;
-        decision.source = known.address.v4();
-        decision.source_port = known.port;
+    if !serves || now().wrapping_sub(known.since) > service.half_open {
+        // The flow goes elsewhere now, and must not come back by this when the backend does.
+        half_open::remove(packet.key);
+        return;
     }
+    decision.backend = number;
+    decision.known = true;
+    decision.source = known.address.v4();
+    decision.source_port = known.port;
 }
 
 /// A client may use the port of a connection that is over again (RFC 9293 section 3.6.1). Anybody can forge a SYN, so it

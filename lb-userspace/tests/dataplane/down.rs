@@ -1,5 +1,7 @@
 //! What becomes of flows when their backend goes.
 
+use std::time::Duration;
+
 use lb_common::backend::{RESOLVED, SERVING};
 use lb_common::reason::Reason;
 use lb_common::service::{NO_TABLE, RESET};
@@ -107,5 +109,26 @@ fn without_another_backend_its_flows_are_dropped_and_forgotten() {
             assert_eq!(world.send(&packet).reason, Reason::NoBackend, "{family:?} {method:?}");
         }
         assert_eq!(world.flows(), []);
+    }
+}
+
+/// What was remembered while a connection opened is over with it.
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_connection_that_opened_elsewhere_is_not_led_back_by_what_it_opened_with() {
+    for (family, method) in all() {
+        let mut world = World::new(family, method, 2);
+        world.table(&[0]);
+        let packet = world.tcp();
+        assert_eq!(world.send(&packet.flags(SYN)).to(), 0);
+        world.table(&[1]);
+        world.backend(0, |record| record.flags = RESOLVED);
+        let ack = world.send(&packet);
+        assert_eq!((ack.reason, ack.to()), (Reason::NewFlow, 1), "{family:?} {method:?}");
+        world.backend(0, |record| record.flags = RESOLVED | SERVING);
+        world.sweep_after(Duration::from_secs(200_000));
+        assert_eq!(world.flows(), []);
+        let again = world.send(&packet.flags(SYN));
+        assert_eq!((again.reason, again.to()), (Reason::Opening, 1), "{family:?} {method:?}");
     }
 }

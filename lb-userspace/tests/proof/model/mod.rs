@@ -185,8 +185,11 @@ impl Model {
             return forth(packet, Reason::Flow, &flow);
         }
         let known = self.half_open.get(&packet.tuple).copied();
-        let known =
-            known.filter(|half| asks && !by_table && half.reply.is_none() && self.serves(half.backend));
+        let mut known = known.filter(|half| asks && !by_table && half.reply.is_none());
+        if known.is_some_and(|half| !self.serves(half.backend)) {
+            self.half_open.remove(&packet.tuple);
+            known = None;
+        }
         let mut flow = match known {
             Some(known) => Half { ended: packet.flags & (FIN | RST), ..known },
             None => match self.choose(packet, seen, kind, v6) {
