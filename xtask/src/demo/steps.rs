@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use super::report::Shown;
 use super::traffic::Traffic;
@@ -90,7 +90,8 @@ fn lose_the_master(data_centre: &mut DataCentre) -> Result<Shown> {
     dead.kill_daemon()?;
     heir.wait_until_instances(InstanceState::Master)?;
     for address in [NAT_ADDRESS, TUNNEL_ADDRESS, GATEWAY] {
-        dead.host().wait_until_it_lacks(&address.to_string())?;
+        let left = dead.host().has_address(&address.to_string())?;
+        ensure!(!left, "{address} is still on lb-a, which is dead");
     }
     let seen = traffic.stop_after(Duration::from_secs(2))?;
     seen.answered()?;

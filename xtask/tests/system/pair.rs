@@ -1,6 +1,8 @@
 //! Two nodes.
 
-use anyhow::Result;
+use std::net::Ipv4Addr;
+
+use anyhow::{Result, ensure};
 use xtask::status::InstanceState;
 use xtask::testbed::data_centre::{DataCentre, GATEWAY, NAT_ADDRESS, Plan, TUNNEL_ADDRESS};
 use xtask::testbed::servers::Keepalived;
@@ -8,16 +10,15 @@ use xtask::testbed::{Node, TestBed};
 
 use crate::support::{A_WHILE, assert_nothing_failed, assert_spread_over, data_centre, new_connections};
 
-fn wait_until_no_virtual_address_on(node: &Node) -> Result<()> {
-    [NAT_ADDRESS, TUNNEL_ADDRESS, GATEWAY]
-        .into_iter()
-        .try_for_each(|address| node.host().wait_until_it_lacks(&address.to_string()))
-}
+const VIRTUAL: [Ipv4Addr; 3] = [NAT_ADDRESS, TUNNEL_ADDRESS, GATEWAY];
 
 /// The other node answers for everything, the first holds no address.
 fn assert_taken_over(data_centre: &mut DataCentre) -> Result<()> {
     data_centre.nodes[1].wait_until_instances(InstanceState::Master)?;
-    wait_until_no_virtual_address_on(&data_centre.nodes[0])?;
+    for address in VIRTUAL {
+        let host = data_centre.nodes[0].host();
+        ensure!(!host.has_address(&address.to_string())?, "{address} is on {}", host.name());
+    }
     let report = new_connections(&data_centre.client, DataCentre::web_service()).stop_after(A_WHILE)?;
     assert_spread_over(&report, &["web-1", "web-2"])
 }
@@ -40,7 +41,9 @@ fn a_master_that_is_stopped_hands_over_and_takes_back_when_it_returns() -> Resul
     data_centre.nodes[0].start_daemon()?;
     data_centre.nodes[0].wait_until_instances(InstanceState::Master)?;
     data_centre.nodes[1].wait_until_instances(InstanceState::Backup)?;
-    wait_until_no_virtual_address_on(&data_centre.nodes[1])?;
+    for address in VIRTUAL {
+        data_centre.nodes[1].host().wait_until_it_lacks(&address.to_string())?;
+    }
     data_centre.nodes[0].wait_until_backends_are_up()?;
     assert_nothing_failed(
         &new_connections(&data_centre.client, DataCentre::web_service()).stop_after(A_WHILE)?,
