@@ -1,9 +1,9 @@
 //! Flows: one 5-tuple and what was decided for it.
 //!
 //! The flow table is an array of sets of sixteen [`Slot`]s, one table for each family, mapped into user space. A flow is
-//! in one of two sets, found by its hash; `nat` and `fullnat` flows have a slot for each direction, a half. A slot says
-//! everything about its half without the other one, so it can be copied to another node; where a half needs
-//! the other one, the key of that follows from what it says.
+//! in one of two sets, found by its hash (see [`crate::extent`]); `nat` and `fullnat` flows have a slot for each direction,
+//! a half. A slot says everything about its half without the other one, so it can be copied to another node; where a half
+//! needs the other one, the key of that follows from what it says.
 //!
 //! # Who writes what
 //!
@@ -216,16 +216,8 @@ impl<A: Address> FlowKey<A> {
     }
 }
 
-/// The two sets a key may be in, of so many, from its [`crate::hash::slot_hash`].
-#[inline(always)]
-#[must_use]
-pub const fn sets(hash: u64, sets: u32) -> [u32; 2] {
-    let (first, second) = (hash >> 32, hash & 0xffff_ffff);
-    [((first * sets as u64) >> 32) as u32, ((second * sets as u64) >> 32) as u32]
-}
-
 /// The way of a set that a key is looked for first; the next ones are this one with ascending numbers combined by
-/// exclusive or, so that the neighbour in the same cache line comes second. Of the bits that tell the first set, the last.
+/// exclusive or, so that the neighbour in the same cache line comes second. By the lowest of the bits that tell the first set.
 #[inline(always)]
 #[must_use]
 pub const fn home(hash: u64) -> u32 {

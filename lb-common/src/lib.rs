@@ -10,6 +10,7 @@ pub mod backend;
 pub mod checksum;
 pub mod counters;
 pub mod decap;
+pub mod extent;
 pub mod flow;
 pub mod hash;
 pub mod limits;

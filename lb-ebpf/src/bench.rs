@@ -47,6 +47,12 @@ fn back(ctx: &XdpContext, action: u32) -> u32 {
     end(ctx, action)
 }
 
+/// As in the shipped object: a sweep lets the flow table grow.
+#[xdp]
+fn clock(ctx: XdpContext) -> u32 {
+    lb_ebpf::clock::write_jiffies(&ctx).map_or(xdp_action::XDP_ABORTED, |()| xdp_action::XDP_PASS)
+}
+
 #[xdp]
 fn empty(ctx: XdpContext) -> u32 {
     bare(&ctx)

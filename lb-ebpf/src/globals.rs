@@ -1,15 +1,24 @@
 //! What user space tells the program before it loads it; constants to the verifier.
 
+use lb_common::extent;
+use lb_common::limits::{SETS4, SETS6};
+
 /// Secret part of the hash that places flows.
 #[unsafe(no_mangle)]
 static FLOW_SEED: u64 = 0;
 
-/// Sets of the flow tables.
+/// Sets of the first parts of the flow tables, and how often these double: see [`lb_common::extent`].
 #[unsafe(no_mangle)]
-static SETS4: u32 = lb_common::limits::SETS4;
+static BASE4: u32 = SETS4 >> extent::levels(SETS4);
 
 #[unsafe(no_mangle)]
-static SETS6: u32 = lb_common::limits::SETS6;
+static BASE6: u32 = SETS6 >> extent::levels(SETS6);
+
+#[unsafe(no_mangle)]
+static LEVELS4: u32 = extent::levels(SETS4);
+
+#[unsafe(no_mangle)]
+static LEVELS6: u32 = extent::levels(SETS6);
 
 /// [`lb_common::flow::WAYS`], which the compiler would unroll loops by: what is rare had better be small.
 #[unsafe(no_mangle)]
@@ -48,15 +57,27 @@ pub(crate) fn flow_seed() -> u64 {
 }
 
 #[inline(always)]
-pub(crate) fn sets4() -> u32 {
+pub(crate) fn base4() -> u32 {
     // SAFETY: as above.
-    unsafe { core::ptr::read_volatile(&raw const SETS4) }
+    unsafe { core::ptr::read_volatile(&raw const BASE4) }
 }
 
 #[inline(always)]
-pub(crate) fn sets6() -> u32 {
+pub(crate) fn base6() -> u32 {
     // SAFETY: as above.
-    unsafe { core::ptr::read_volatile(&raw const SETS6) }
+    unsafe { core::ptr::read_volatile(&raw const BASE6) }
+}
+
+#[inline(always)]
+pub(crate) fn levels4() -> u32 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const LEVELS4) }
+}
+
+#[inline(always)]
+pub(crate) fn levels6() -> u32 {
+    // SAFETY: as above.
+    unsafe { core::ptr::read_volatile(&raw const LEVELS6) }
 }
 
 /// UDP port that `decap` takes for GUE, in network order.

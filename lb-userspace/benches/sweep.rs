@@ -30,38 +30,46 @@ fn main() -> anyhow::Result<()> {
         ("nat", 2_400_000, Method::Nat, 0),
         ("nat, ended", 2_400_000, Method::Nat, SEEN_FIN),
     ] {
-        let filled = filled::<V4>(SETS, flows, method, bits)?;
-        measure::<V4>(what, sweeper(filled, table(NO_SETS)?)?);
+        let sweeper = sweeper(table(SETS)?, table(NO_SETS)?)?;
+        measure::<V4>(what, sweeper, |sweeper| &sweeper.ipv4, flows, (method, bits));
     }
-    let filled = filled::<Addr>(SETS, 2_400_000, Method::Nat, 0)?;
-    measure::<Addr>("nat, IPv6", sweeper(table(NO_SETS)?, filled)?);
+    let sweeper = sweeper(table(NO_SETS)?, table(SETS)?)?;
+    measure::<Addr>("nat, IPv6", sweeper, |sweeper| &sweeper.ipv6, 2_400_000, (Method::Nat, 0));
     Ok(())
 }
 
-fn measure<A: Address>(what: &str, mut sweeper: Sweeper) {
+fn measure<A: Address>(
+    what: &str,
+    mut sweeper: Sweeper,
+    table: impl Fn(&Sweeper) -> &FlowTable<A>,
+    flows: u32,
+    (method, bits): (Method, u32),
+) {
     let member = |number| Member { identity: IDENTITY, address: address::<A>(10, number).mapped(), port: 0 };
     let pool = Pool::new((0..16).map(|number| (number, member(number))), []);
     let orders = Orders { pool: Arc::new(pool), ..Orders::default() };
     let ticks = |time: Duration| time.as_secs() as u32;
-    for (when, jiffies) in [("first", 1), ("second", 1), ("as all expire", 10_000)] {
+    let sweep = |sweeper: &mut Sweeper, jiffies| {
         let started = Instant::now();
         let census = sweeper.sweep(&orders, Now { jiffies, ticks: &ticks }, || {});
-        let took = started.elapsed().as_millis();
+        (started.elapsed().as_millis(), census)
+    };
+    let (mut full, mut longest) = (0_u32, 0);
+    for number in 0..flows {
+        let (forward, reply) = halves::<A>(number, method as u32, bits);
+        let table = table(&sweeper);
+        let stored = table.insert(&forward);
+        full += u32::from(stored.is_err() || method == Method::Nat && table.insert(&reply).is_err());
+        if number % (flows / 40) == 0 {
+            longest = sweep(&mut sweeper, 1).0.max(longest);
+        }
+    }
+    println!("{full} of {flows} flows found no slot; the longest sweep while the table grew: {longest} ms");
+    for (when, jiffies) in [("first", 1), ("second", 1), ("as all expire", 10_000)] {
+        let (took, census) = sweep(&mut sweeper, jiffies);
         let (entries, expired) = (census.entries(), census.expired);
         println!("{what}, {when}: {took} ms; {entries} halves, {expired} flows expired");
     }
-}
-
-fn filled<A: Address>(sets: u32, flows: u32, method: Method, bits: u32) -> anyhow::Result<FlowTable<A>> {
-    let table = table(sets)?;
-    let mut full = 0_u32;
-    for number in 0..flows {
-        let (forward, reply) = halves::<A>(number, method as u32, bits);
-        let stored = table.insert(&forward);
-        full += u32::from(stored.is_err() || method == Method::Nat && table.insert(&reply).is_err());
-    }
-    println!("{full} of {flows} flows found no slot");
-    Ok(table)
 }
 
 fn halves<A: Address>(number: u32, method: u32, bits: u32) -> (Slot<A>, Slot<A>) {
@@ -104,7 +112,8 @@ fn sweeper(ipv4: FlowTable<V4>, ipv6: FlowTable<Addr>) -> io::Result<Sweeper> {
 }
 
 fn table<A: Address>(sets: u32) -> io::Result<FlowTable<A>> {
-    FlowTable::map(memory(sets as usize * size_of::<Set<A>>())?.as_fd(), sets, 0x0123_4567_89ab_cdef)
+    let (slots, extents) = (memory(sets as usize * size_of::<Set<A>>())?, memory(2 * size_of::<u64>())?);
+    FlowTable::map(slots.as_fd(), extents.as_fd(), sets, 0x0123_4567_89ab_cdef)
 }
 
 fn memory(bytes: usize) -> io::Result<OwnedFd> {

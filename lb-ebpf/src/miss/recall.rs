@@ -34,7 +34,7 @@ pub(super) fn recall<A: Family>(packet: &Asked<'_, A>, service: &Service, decisi
     let number = flow::backend(known.place);
     let serves = backends::get(number).is_some_and(|backend| backends::serves(backend, known.identity));
     if !serves || now().wrapping_sub(known.since) > service.half_open {
-        // The flow goes elsewhere now, and must not come back by this when the backend does.
+        // The flow begins anew, maybe elsewhere, and must not come back by this when the backend does.
         half_open::remove(packet.key);
         return;
     }

@@ -1,24 +1,27 @@
 //! A private copy of the program with one service, and runs of many rounds through it.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use aya::programs::{TestRun as _, TestRunOptions};
+use evenkeel::dataplane::clock::Clock;
 use evenkeel::dataplane::flow_table::pairs::Other;
 use evenkeel::dataplane::flow_table::pool::{Member, Pool};
 use evenkeel::dataplane::flow_table::{FlowTable, key};
 use evenkeel::dataplane::maps::Records;
-use evenkeel::dataplane::sweep::Sweeper;
+use evenkeel::dataplane::sweep::{Now, Orders, Sweeper};
 use evenkeel::dataplane::{DataPlane, Sizes, object};
 use evenkeel::desired::Listener;
 use lb_common::addr::{Addr, Address, V4};
 use lb_common::backend::Backend;
-use lb_common::flow::{FlowKey, REPLY, WAYS};
+use lb_common::flow::{FlowKey, REPLY};
 use lb_common::hash::flow_hash;
 use lb_common::limits::{HALF_OPEN, SEEN, TABLE_ENTRIES};
 use lb_common::service::{Method, NO_TABLE, STATELESS, Service};
 use lb_common::station::Station;
 use lb_common::timed::{self, OFFSET, TO_CLIENT, TO_NODE, TO_SERVICE, Timed};
+use nix::time::{ClockId, clock_gettime};
 use zerocopy::{FromBytes as _, IntoBytes as _};
 
 use crate::case::{Kind, Path};
@@ -28,8 +31,9 @@ pub(crate) struct Bed {
     plane: DataPlane,
     pub(crate) path: Path,
     replies: Records<u32>,
-    /// As the program knows backends and sources.
-    pool: Pool,
+    /// With backends and sources as the program knows them.
+    orders: Orders,
+    clock: Clock,
     /// Established flows.
     flows: u32,
     /// Address of the first client of the next batch of new flows.
@@ -93,8 +97,10 @@ impl Bed {
             let Backend { identity, address, port, .. } = headers::backend(path, number);
             (number, Member { identity, address, port })
         });
-        let pool = Pool::new(members, [(0, headers::sources(path.ipv6))]);
-        Ok(Self { plane, path, replies, pool, flows: 0, strangers: STRANGERS, flooded: 0 })
+        let pool = Arc::new(Pool::new(members, [(0, headers::sources(path.ipv6))]));
+        let orders = Orders { pool, ..Orders::default() };
+        let clock = Clock::measure(&mut plane)?;
+        Ok(Self { plane, path, replies, orders, clock, flows: 0, strangers: STRANGERS, flooded: 0 })
     }
 
     /// Establishes flows until there are so many, a power of two.
@@ -103,6 +109,7 @@ impl Bed {
             let count = CHUNK.min(flows - self.flows).next_power_of_two();
             self.establish(CLIENTS + self.flows / PORTS, count)?;
             self.flows = (self.flows / PORTS * PORTS + count).min(flows);
+            self.sweep()?;
         }
         let entries = if self.path.ipv6 {
             self.list(|tables| &tables.ipv6)?
@@ -114,6 +121,16 @@ impl Bed {
             "{:?}: the flow table has {entries} entries with {flows} flows",
             self.path
         );
+        Ok(())
+    }
+
+    /// Lets the flow tables grow. No program runs meanwhile.
+    fn sweep(&mut self) -> Result<()> {
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC)?;
+        let clock = self.clock;
+        let now = Now { jiffies: clock.jiffies(now.into()), ticks: &move |time| clock.ticks(time) };
+        let sweeper = self.plane.sweeper.as_mut().context("the flow tables were handed away")?;
+        sweeper.sweep(&self.orders, now, || {});
         Ok(())
     }
 
@@ -184,12 +201,13 @@ impl Bed {
         Ok(self.run("called", &timed, rounds)? - self.run("empty", &timed, rounds)?)
     }
 
-    /// Nanoseconds that one read of the flow table takes, at as many places as there are flows, all over the table. None of
+    /// Nanoseconds that one read of the flow table takes, at as many places as there are flows, all over the part that is in use. None of
     /// it moves the start of the packet.
     fn measure_read(&mut self, rounds: u32) -> Result<f64> {
+        let sweeper = self.plane.sweeper.as_ref().context("the flow tables were handed away")?;
         let timed = Timed {
             moves: 0,
-            spacing: self.plane.sizes.sets4 * WAYS / self.flows,
+            spacing: sweeper.ipv4.slots_in_use() / self.flows,
             ..self.timed(Kind::Read, CLIENTS, self.flows, STRIDE)
         };
         let empty = self.run("empty", &timed, rounds)?;
@@ -240,9 +258,9 @@ impl Bed {
         let keys = (0..BATCH).map(|number| headers::key(self.path.ipv6, first, number));
         let sweeper = self.plane.sweeper.as_mut().context("the flow tables were handed away")?;
         if self.path.ipv6 {
-            forget(&mut sweeper.ipv6, keys, &self.pool)
+            forget(&mut sweeper.ipv6, keys, &self.orders.pool)
         } else {
-            forget(&mut sweeper.ipv4, keys.map(|key| unmapped(&key)), &self.pool)
+            forget(&mut sweeper.ipv4, keys.map(|key| unmapped(&key)), &self.orders.pool)
         }
     }
 

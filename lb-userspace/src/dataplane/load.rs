@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io;
+use std::os::fd::AsFd as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use aya::{Ebpf, EbpfLoader, Pod};
 use aya_log::EbpfLogger;
 use lb_common::addr::Addr;
 use lb_common::backend::Backend;
+use lb_common::extent;
 use lb_common::service::{self, Members, QuicKey, Ranges, Service};
 use thiserror::Error;
 use zerocopy::{FromBytes, Immutable, IntoBytes};
@@ -31,9 +33,9 @@ use super::programs::Programs;
 use super::sweep::Sweeper;
 
 /// Layout of the pinned maps. A daemon adopts maps of its own layout only.
-const LAYOUT: &str = "v2";
+const LAYOUT: &str = "v3";
 /// Layouts of earlier releases, whose flows are not taken over.
-const EARLIER: [&str; 1] = ["v1"];
+const EARLIER: [&str; 2] = ["v1", "v2"];
 
 #[derive(Debug, Error)]
 pub enum LoadError {
@@ -122,7 +124,8 @@ impl DataPlane {
                 .map_err(|source| LoadError::PinDirectory { path: path.clone(), source })?;
         }
         tell_of_earlier(directory);
-        let sizes = Pinned::find(&maps)?.sizes(wanted, &maps);
+        let pinned = Pinned::find(&maps)?;
+        let sizes = pinned.sizes(wanted, &maps);
         let seed = Seed::open(&maps.join(names::SEED))?.get()?;
         let mut loader = EbpfLoader::new();
         for name in names::PINNED {
@@ -130,7 +133,16 @@ impl DataPlane {
         }
         let ebpf = load(loader, object::EVENKEEL, sizes, &seed)?;
         let retired = Retired::open(Some(&maps.join(names::RETIRED)))?;
-        Self::open(ebpf, Parts { retired, links: Some(links), sizes, seed })
+        let plane = Self::open(ebpf, Parts { retired, links: Some(links), sizes, seed })?;
+        if let (false, Some(sweeper)) = (pinned.extents, &plane.sweeper) {
+            if pinned.sets4.is_some() {
+                sweeper.ipv4.lose_extent();
+            }
+            if pinned.sets6.is_some() {
+                sweeper.ipv6.lose_extent();
+            }
+        }
+        Ok(plane)
     }
 
     /// A private copy with maps of its own, for tests and measurements; `half_open` is a capacity.
@@ -147,9 +159,10 @@ impl DataPlane {
 
     fn open(mut ebpf: Ebpf, parts: Parts) -> Result<Self, LoadError> {
         let Parts { retired, links, sizes, seed } = parts;
+        let extents = maps::descriptor(&ebpf, names::EXTENTS)?;
         let sweeper = Sweeper::new(
-            maps::map(&ebpf, names::FLOWS4, |fd| FlowTable::map(fd, sizes.sets4, seed))?,
-            maps::map(&ebpf, names::FLOWS6, |fd| FlowTable::map(fd, sizes.sets6, seed))?,
+            maps::map(&ebpf, names::FLOWS4, |fd| FlowTable::map(fd, extents.as_fd(), sizes.sets4, seed))?,
+            maps::map(&ebpf, names::FLOWS6, |fd| FlowTable::map(fd, extents.as_fd(), sizes.sets6, seed))?,
             maps::map(&ebpf, names::HOPS, Hops::map)?,
         );
         let mut plane = Self {
@@ -248,11 +261,15 @@ fn load<'a>(
     seed: &'a u64,
 ) -> Result<Ebpf, LoadError> {
     loader.map_max_entries(names::FLOWS4, sizes.sets4).map_max_entries(names::FLOWS6, sizes.sets6);
+    let (levels4, levels6) = (extent::levels(sizes.sets4), extent::levels(sizes.sets6));
+    let (base4, base6) = (sizes.sets4 >> levels4, sizes.sets6 >> levels6);
     let mut loader: EbpfLoader<'_> = loader;
     loader
         .override_global("FLOW_SEED", seed, true)
-        .override_global("SETS4", &sizes.sets4, true)
-        .override_global("SETS6", &sizes.sets6, true);
+        .override_global("BASE4", &base4, true)
+        .override_global("BASE6", &base6, true)
+        .override_global("LEVELS4", &levels4, true)
+        .override_global("LEVELS6", &levels6, true);
     loader.load(object).map_err(LoadError::Object)
 }
 
@@ -265,11 +282,12 @@ fn tell_of_earlier(directory: &Path) {
     }
 }
 
-/// Sets of the flow tables that an earlier daemon left.
+/// Sets of the flow tables that an earlier daemon left, and whether it left how much of them is in use.
 #[derive(Debug, Clone, Copy)]
 struct Pinned {
     sets4: Option<u32>,
     sets6: Option<u32>,
+    extents: bool,
 }
 
 impl Pinned {
@@ -284,7 +302,8 @@ impl Pinned {
                 Err(source) => Err(LoadError::Pinned { path, source }),
             }
         };
-        Ok(Self { sets4: find(names::FLOWS4)?, sets6: find(names::FLOWS6)? })
+        let extents = find(names::EXTENTS)?.is_some();
+        Ok(Self { sets4: find(names::FLOWS4)?, sets6: find(names::FLOWS6)?, extents })
     }
 
     fn sizes(self, wanted: Sizes, maps: &Path) -> Sizes {

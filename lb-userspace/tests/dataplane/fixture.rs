@@ -154,10 +154,11 @@ impl Node {
     }
 
     pub(crate) fn sized(method: Method, flows: u32, half_open: u32) -> Self {
-        let mut node = Self::of(
-            DataPlane::load_private(object::EVENKEEL, Sizes::of(flows, 8), half_open).unwrap(),
-            method,
-        );
+        Self::with(Sizes::of(flows, 8), method, half_open)
+    }
+
+    pub(crate) fn with(sizes: Sizes, method: Method, half_open: u32) -> Self {
+        let mut node = Self::of(DataPlane::load_private(object::EVENKEEL, sizes, half_open).unwrap(), method);
         node.backend(0, &backend(0));
         node.table(TABLE, 0);
         node.service(TABLE, NO_TABLE);

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddrV4;
 
+use evenkeel::dataplane::Sizes;
 use lb_common::addr::V4;
 use lb_common::backend::{Backend, RESOLVED, SERVING};
 use lb_common::flow::{FlowKey, Ports, WAYS};
@@ -229,7 +230,7 @@ fn a_full_table_keeps_what_it_has_and_new_flows_get_through_where_they_can_do_wi
     let late = tcp().port(41_000);
     for method in METHODS {
         let halves = if method == Method::Nat { 2 } else { 1 };
-        let mut node = Node::sized(method, 1, 4096);
+        let mut node = Node::with(Sizes { sets4: 1, sets6: 1 }, method, 4096);
         for port in 0..WAYS as u16 / halves {
             node.establish(&tcp().port(1000 + port), 0);
         }

@@ -136,7 +136,7 @@ fn what_is_in_front_of_the_listen_addresses_agrees_with_the_map_after_a_start() 
     let listeners = [80, 443, 8080].map(|port| desired::Listener { address, protocol: 6, port });
     let places = listeners
         .map(|listener| near(V4::from_mapped(listener.address), listener.port.to_be(), listener.protocol));
-    let pinned = |name| MapData::from_pin(pins.0.join("v2").join(name)).unwrap();
+    let pinned = |name| MapData::from_pin(pins.0.join("v3").join(name)).unwrap();
     let numbers = || {
         let records: Array<_, Near> = Map::Array(pinned("ek_near")).try_into().unwrap();
         places.map(|place| records.get(&place, 0).unwrap().number)

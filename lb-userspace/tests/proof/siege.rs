@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
+use evenkeel::dataplane::clock::Clock;
+use evenkeel::dataplane::sweep::{Now, Orders};
 use evenkeel::dataplane::{DataPlane, Sizes, object};
 use evenkeel::desired::Listener;
 use lb_common::addr::Addr;
@@ -11,6 +13,7 @@ use lb_common::limits::{HALF_OPEN, TABLE_ENTRIES};
 use lb_common::reason::Reason;
 use lb_common::service::{Method, NO_TABLE, STATELESS, Service};
 use lb_common::station::Station;
+use nix::time::{ClockId, clock_gettime};
 
 use crate::runner::{Runner, TRANSMIT};
 
@@ -90,7 +93,16 @@ impl Siege {
                 }
             }
         }
+        self.grow();
         assert_eq!(self.halves(), self.flows as usize * 3, "two halves by `nat`, one by `tunnel`");
+    }
+
+    /// As the daemon's sweep lets the flow table grow.
+    fn grow(&mut self) {
+        let clock = Clock::measure(&mut self.plane).unwrap();
+        let now = clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap();
+        let now = Now { jiffies: clock.jiffies(now.into()), ticks: &|time| clock.ticks(time) };
+        self.plane.sweeper.as_mut().unwrap().sweep(&Orders::default(), now, || {});
     }
 
     /// Halves in the flow table.

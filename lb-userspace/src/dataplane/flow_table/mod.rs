@@ -11,8 +11,10 @@
 //! until it ends: a dead slot becomes free only after every program that was running when it died has ended
 //! ([`grace`]). One thread frees slots, and it alone reads them here, so it needs no such care with itself.
 
+mod extent;
 pub mod flow;
 pub mod grace;
+mod growth;
 pub mod hops;
 pub mod load;
 mod memory;
@@ -29,15 +31,19 @@ use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use lb_common::addr::Address;
-use lb_common::flow::{CLAIMED, FlowKey, LIVE, Set, Slot, UDP, WAYS, home, prefers_second, sets};
+use lb_common::extent::{
+    SPILLING, beyond, has_beyond, is_former, levels, part, part_of, sets, sets_at, sets_in_use, unknown,
+};
+use lb_common::flow::{CLAIMED, FlowKey, LIVE, Set, Slot, UDP, WAYS, home, prefers_second};
 use lb_common::hash::slot_hash;
 use thiserror::Error;
 
+use extent::Extent;
 use memory::Memory;
 use slot::Layout;
 pub use slot::key;
 
-/// Both sets that the key may be in have no free slot.
+/// All sets that the key may be in have no free slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("the flow table has no room for this flow")]
 pub struct Full;
@@ -45,34 +51,63 @@ pub struct Full;
 /// The flow table of one family.
 pub struct FlowTable<A> {
     memory: Memory,
-    /// Number of sets.
-    sets: u32,
+    extent: Extent,
+    /// Sets of the first part.
+    base: u32,
+    /// How often that doubles, until it is the whole table.
+    levels: u32,
     seed: u64,
     family: PhantomData<fn() -> A>,
 }
 
 impl<A: Address> FlowTable<A> {
-    /// Maps the memory of a map of `sets` sets. `seed` is that of the program.
+    /// Maps the memory of a map of `sets` sets, and of the one with its extent. `seed` is that of the program.
     ///
     /// # Errors
     /// The kernel refused.
-    pub fn map(map: BorrowedFd<'_>, sets: u32, seed: u64) -> io::Result<Self> {
+    pub fn map(map: BorrowedFd<'_>, extents: BorrowedFd<'_>, sets: u32, seed: u64) -> io::Result<Self> {
         let memory = Memory::map(map, sets as usize * size_of::<Set<A>>())?;
-        Ok(Self { memory, sets, seed, family: PhantomData })
+        let (extent, levels) = (Extent::map(extents, A::IS_V4)?, levels(sets));
+        Ok(Self { memory, extent, base: sets >> levels, levels, seed, family: PhantomData })
+    }
+
+    /// The word of a table that has flows is gone: they may be anywhere.
+    pub(super) fn lose_extent(&self) {
+        self.extent.update(|_| unknown(self.levels));
     }
 
     /// Slots there are, free ones included.
     #[must_use]
     pub const fn slots(&self) -> u64 {
-        self.sets as u64 * WAYS as u64
+        self.slots_of(self.levels)
+    }
+
+    /// Slots of the part that is in use; of the whole table while halves are beyond it.
+    #[must_use]
+    pub fn slots_in_use(&self) -> u32 {
+        sets_in_use(self.extent.load(), self.base, self.levels) * WAYS
+    }
+
+    /// Slots of the part at this level.
+    const fn slots_of(&self, level: u32) -> u64 {
+        ((self.base as u64) << level) * WAYS as u64
     }
 
     /// Number of the slot that holds the half of this key.
     #[must_use]
     pub fn find(&self, key: &FlowKey<A>) -> Option<u32> {
+        let (hash, extent) = (slot_hash(key, self.seed), self.extent.load());
+        let former = (0..self.levels).filter(|level| is_former(extent, *level)).map(part_of);
+        let beyond = has_beyond(extent).then(|| beyond(self.levels));
+        self.find_in(key, hash, sets(hash, self.base, part(extent))).or_else(|| {
+            let mut elsewhere = former.chain(beyond);
+            elsewhere.find_map(|at| self.find_in(key, hash, sets_at(hash, self.base, at)))
+        })
+    }
+
+    fn find_in(&self, key: &FlowKey<A>, hash: u64, sets: [u32; 2]) -> Option<u32> {
         let wanted = LIVE | if key.protocol == slot::PROTOCOL_UDP { UDP } else { 0 };
-        let hash = slot_hash(key, self.seed);
-        sets(hash, self.sets).into_iter().flat_map(|set| ways(set, hash)).find(|number| {
+        sets.into_iter().flat_map(|set| ways(set, hash)).find(|number| {
             let Some(words) = self.words(*number) else {
                 return false;
             };
@@ -96,14 +131,27 @@ impl<A: Address> FlowTable<A> {
     /// # Errors
     /// No slot is free for it.
     pub fn insert(&self, half: &Slot<A>) -> Result<u32, Full> {
-        let hash = slot_hash(&key(half), self.seed);
-        let [first, second] = sets(hash, self.sets);
+        let (hash, part) = (slot_hash(&key(half), self.seed), part(self.extent.load()));
+        let spill = || {
+            // As in the program: first it is said where to look.
+            (part != part_of(self.levels)).then(|| self.extent.update(|word| word | SPILLING))?;
+            self.insert_in(half, hash, sets_at(hash, self.base, beyond(self.levels)))
+        };
+        self.insert_in(half, hash, sets(hash, self.base, part)).or_else(spill).ok_or(Full)
+    }
+
+    fn insert_in(&self, half: &Slot<A>, hash: u64, [first, second]: [u32; 2]) -> Option<u32> {
         let order = if prefers_second(self.in_use(first), self.in_use(second)) {
             [second, first]
         } else {
             [first, second]
         };
-        for number in order.into_iter().flat_map(|set| ways(set, hash)) {
+        self.store(half, order.into_iter().flat_map(|set| ways(set, hash)))
+    }
+
+    /// Stores a half in the first of these slots that is free.
+    fn store(&self, half: &Slot<A>, numbers: impl Iterator<Item = u32>) -> Option<u32> {
+        for number in numbers {
             let Some(words) = self.words(number) else {
                 continue;
             };
@@ -111,10 +159,10 @@ impl<A: Address> FlowTable<A> {
             if state.load(Relaxed) == 0 && state.compare_exchange(0, CLAIMED, Acquire, Relaxed).is_ok() {
                 slot::fill(words, half);
                 state.swap(half.state, AcqRel);
-                return Ok(number);
+                return Some(number);
             }
         }
-        Err(Full)
+        None
     }
 
     /// Slots of a set that are not free.
@@ -153,8 +201,8 @@ impl<A: Address> FlowTable<A> {
 
     /// Slots that are not free, in the order of memory.
     pub(super) fn used(&self) -> impl Iterator<Item = Used<'_, A>> {
-        let slots = self.memory.words().chunks_exact(Layout::<A>::WORDS);
-        (0..).zip(slots).filter_map(|(number, words)| {
+        let words = self.memory.words().chunks_exact(Layout::<A>::WORDS);
+        (0..self.slots_in_use()).zip(words).filter_map(|(number, words)| {
             let state = words[Layout::<A>::STATE].load(Acquire);
             (state != 0).then_some(Used { number, state, words, family: PhantomData })
         })
@@ -168,7 +216,7 @@ impl<A: Address> FlowTable<A> {
     /// Has the processor fetch what [`Self::find`] looks at first.
     pub(super) fn touch(&self, key: &FlowKey<A>) {
         let hash = slot_hash(key, self.seed);
-        let [first, _] = sets(hash, self.sets);
+        let [first, _] = sets(hash, self.base, part(self.extent.load()));
         if let Some(words) = self.words(first * WAYS + home(hash)) {
             memory::prefetch(&words[Layout::<A>::STATE]);
         }

@@ -90,7 +90,7 @@ fn belong<A: Address>(number: u32, forward: &Slot<A>, reply: &Slot<A>) -> bool {
 }
 
 /// The key of the other half; `None` if it does not follow from this one and the pool.
-fn other_key<A: Address>(half: &Slot<A>, pool: &Pool) -> Option<FlowKey<A>> {
+pub(super) fn other_key<A: Address>(half: &Slot<A>, pool: &Pool) -> Option<FlowKey<A>> {
     let method = method(half.state)?;
     let FlowKey { ports, protocol, .. } = key(half);
     if half.state & REPLY != 0 {

@@ -22,7 +22,7 @@ impl<A: Address> Layout<A> {
     const SOURCE: usize = offset_of!(Slot<A>, source) / 4;
     const DESTINATION: usize = offset_of!(Slot<A>, destination) / 4;
     const PORTS: usize = offset_of!(Slot<A>, ports) / 4;
-    const OTHER: usize = offset_of!(Slot<A>, other) / 4;
+    pub(super) const OTHER: usize = offset_of!(Slot<A>, other) / 4;
 }
 
 /// 5-tuple of a half.

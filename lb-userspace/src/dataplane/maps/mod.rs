@@ -49,6 +49,8 @@ pub(super) mod names {
     pub(crate) const ADDRESSES: &str = "ek_addresses";
     pub(crate) const FLOWS4: &str = "ek_flows4";
     pub(crate) const FLOWS6: &str = "ek_flows6";
+    /// How much of these is in use.
+    pub(crate) const EXTENTS: &str = "ek_extents";
     pub(crate) const HOPS: &str = "ek_hops";
     pub(crate) const LOAD: &str = "ek_load";
     pub(crate) const HALF_OPEN: &str = "ek_half_open";
@@ -67,7 +69,7 @@ pub(super) mod names {
     pub(crate) const SEED: &str = "ek_seed";
 
     /// Maps of the object that outlive the daemon: a restart goes on with the flows and counters of its predecessor.
-    pub(crate) const PINNED: [&str; 28] = [
+    pub(crate) const PINNED: [&str; 29] = [
         LISTENERS4,
         LISTENERS6,
         NEAR,
@@ -82,6 +84,7 @@ pub(super) mod names {
         ADDRESSES,
         FLOWS4,
         FLOWS6,
+        EXTENTS,
         HOPS,
         LOAD,
         HALF_OPEN,
@@ -147,7 +150,7 @@ pub(super) fn take<T: TryFrom<Map, Error = MapError>>(
 }
 
 /// A descriptor of its own for batched access, before [`take`] wraps the map.
-fn descriptor(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, MapOpenError> {
+pub(super) fn descriptor(ebpf: &Ebpf, name: &'static str) -> Result<OwnedFd, MapOpenError> {
     let map = ebpf.map(name).ok_or(MapOpenError::Missing(name))?;
     let (Map::Array(data) | Map::ArrayOfMaps(data) | Map::HashMap(data) | Map::LpmTrie(data)) = map else {
         return Err(MapOpenError::Missing(name));

@@ -101,7 +101,7 @@ impl Thread {
                     let census = self.sweeper.sweep(&self.orders, now, || {
                         let from = Instant::now();
                         grace::wait();
-                        waited = from.elapsed();
+                        waited += from.elapsed();
                     });
                     if self.censuses.blocking_send(census).is_err() {
                         return;

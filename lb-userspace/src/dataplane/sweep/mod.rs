@@ -1,8 +1,8 @@
-//! Sweeps over the flow tables: they let flows expire, count them, free what is dead, and see to it that the halves of a
-//! flow stay together.
+//! Sweeps over the flow tables: they let flows expire, count them, free what is dead, see to it that the halves of a
+//! flow stay together, and let the part of the table that is in use grow.
 //!
 //! The program itself takes a flow out of use only when its client opens the connection anew, or when its backend serves
-//! no more; it never frees a slot. A sweep passes over both tables, waits for one grace period, and then frees.
+//! no more; it never frees a slot. A sweep passes over both tables, waits for a grace period, and then frees.
 
 mod census;
 mod driver;
@@ -79,9 +79,16 @@ impl Sweeper {
     }
 
     /// `grace` returns when every program that ran when it was called has ended.
-    pub fn sweep(&mut self, orders: &Orders, now: Now<'_>, grace: impl FnOnce()) -> Census {
+    pub fn sweep(&mut self, orders: &Orders, now: Now<'_>, mut grace: impl FnMut()) -> Census {
         let mut census =
             Census { misplaced: orders.misplaced.as_ref().map(|_| BTreeMap::new()), ..Census::default() };
+        // What an earlier daemon began and did not finish.
+        if self.ipv4.is_moving() {
+            self.ipv4.grow(0, &orders.pool, &mut grace);
+        }
+        if self.ipv6.is_moving() {
+            self.ipv6.grow(0, &orders.pool, &mut grace);
+        }
         self.tally.clear();
         self.turn = self.turn.wrapping_add(1);
         let rules = |table: u64, last: &Last| Rules {
@@ -107,6 +114,8 @@ impl Sweeper {
                 self.unused.remove(&number);
             }
         }
+        self.ipv4.grow(census.ipv4.entries, &orders.pool, &mut grace);
+        self.ipv6.grow(census.ipv6.entries, &orders.pool, &mut grace);
         self.tally.report(&mut census);
         census
     }

@@ -14,7 +14,7 @@ use super::*;
 use crate::dataplane::clock::Clock;
 use crate::dataplane::expiry::State;
 use crate::dataplane::flow_table::key;
-use crate::dataplane::flow_table::tests::{SEED, halves, memory_file, pool, put, table_file, words};
+use crate::dataplane::flow_table::tests::{TableFile, halves, memory_file, pool, put, words};
 
 const BOTH: [Method; 2] = [Method::Nat, Method::FullNat];
 const SETS: u32 = 256;
@@ -24,7 +24,7 @@ struct Bench {
     sweeper: Sweeper,
     orders: Orders,
     hops: Hops,
-    ipv4_file: OwnedFd,
+    ipv4_file: TableFile<V4>,
     hops_file: OwnedFd,
     graces: AtomicU64,
 }
@@ -32,12 +32,9 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let hops_file = memory_file(limits::HOPS as usize * size_of::<Hop>());
-        let ipv4_file = table_file::<V4>(SETS);
-        let sweeper = Sweeper::new(
-            FlowTable::map(ipv4_file.as_fd(), SETS, SEED).unwrap(),
-            FlowTable::map(table_file::<Addr>(SETS).as_fd(), SETS, SEED).unwrap(),
-            Hops::map(hops_file.as_fd()).unwrap(),
-        );
+        let ipv4_file = TableFile::new(SETS);
+        let sweeper =
+            Sweeper::new(ipv4_file.map(), TableFile::new(SETS).map(), Hops::map(hops_file.as_fd()).unwrap());
         let orders = Orders { pool: Arc::new(pool::<V4>()), ..Orders::default() };
         let hops = Hops::map(hops_file.as_fd()).unwrap();
         Self { sweeper, orders, hops, ipv4_file, hops_file, graces: AtomicU64::new(0) }
@@ -45,7 +42,7 @@ impl Bench {
 
     /// The IPv4 table as a program on another CPU has it.
     fn twin(&self) -> FlowTable<V4> {
-        FlowTable::map(self.ipv4_file.as_fd(), SETS, SEED).unwrap()
+        self.ipv4_file.map()
     }
 
     fn twin_hops(&self) -> Hops {
@@ -56,13 +53,16 @@ impl Bench {
         self.sweep_while(now, || {})
     }
 
-    /// `meanwhile` happens before the grace period is over.
+    /// `meanwhile` happens before the first grace period is over.
     fn sweep_while(&mut self, now: u32, meanwhile: impl FnOnce()) -> Census {
         let ticks = |time: Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
         let graces = &self.graces;
+        let mut meanwhile = Some(meanwhile);
         self.sweeper.sweep(&self.orders, Now { jiffies: now, ticks: &ticks }, || {
             graces.fetch_add(1, SeqCst);
-            meanwhile();
+            if let Some(meanwhile) = meanwhile.take() {
+                meanwhile();
+            }
         })
     }
 

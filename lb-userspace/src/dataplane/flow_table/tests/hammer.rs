@@ -1,6 +1,5 @@
 //! Threads as CPUs that claim, publish, look up and kill at once, while another thread frees: nobody ever reads half a flow.
 
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -11,7 +10,7 @@ use lb_common::flow::{Slot, live, place};
 use lb_common::hash::slot_hash;
 use lb_common::service::Method;
 
-use super::{SEED, halves, table_file};
+use super::{SEED, TableFile, halves};
 use crate::dataplane::flow_table::{FlowTable, is_dead, key};
 
 const CPUS: usize = 4;
@@ -19,7 +18,7 @@ const SETS: u32 = 4;
 const FLOWS: u32 = 64;
 
 /// A thread as a CPU: odd while a program runs on it.
-type Running = Arc<Vec<AtomicU64>>;
+pub(super) type Running = Arc<Vec<AtomicU64>>;
 
 /// What a slot says follows from its key: one made of two flows is told.
 fn signed<A: Address>(flow: u32) -> Slot<A> {
@@ -36,7 +35,7 @@ fn is_whole<A: Address>(slot: &Slot<A>, flow: u32) -> bool {
 }
 
 /// Waits until every program that runs now has ended.
-fn grace(running: &Running) {
+pub(super) fn grace(running: &Running) {
     for cpu in running.iter() {
         let seen = cpu.load(SeqCst);
         while seen % 2 == 1 && cpu.load(SeqCst) == seen {
@@ -68,12 +67,12 @@ fn program<A: Address>(table: &FlowTable<A>, random: u64) -> bool {
 }
 
 fn hammer<A: Address>() {
-    let file = table_file::<A>(SETS);
+    let file = TableFile::<A>::new(SETS);
     let running: Running = Arc::new((0..CPUS).map(|_| AtomicU64::new(0)).collect());
     let stop = Arc::new(AtomicBool::new(false));
     let cpus: Vec<_> = (0..CPUS)
         .map(|cpu| {
-            let table: FlowTable<A> = FlowTable::map(file.as_fd(), SETS, SEED).unwrap();
+            let table = file.map();
             let (running, stop) = (Arc::clone(&running), Arc::clone(&stop));
             thread::spawn(move || {
                 let (mut random, mut runs) = (cpu as u64 + 1, 0_u64);
@@ -89,7 +88,7 @@ fn hammer<A: Address>() {
             })
         })
         .collect();
-    let mut table: FlowTable<A> = FlowTable::map(file.as_fd(), SETS, SEED).unwrap();
+    let mut table = file.map();
     let (started, mut freed) = (Instant::now(), 0_u64);
     while started.elapsed() < Duration::from_secs(1) && cpus.iter().all(|cpu| !cpu.is_finished()) {
         let dead: Vec<u32> =

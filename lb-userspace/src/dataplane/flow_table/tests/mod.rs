@@ -1,13 +1,16 @@
 //! What tests of the flow table share: memory as the kernel would map it, and flows by number.
 
+mod growth;
 mod halves;
 mod hammer;
 mod model;
 
+use std::marker::PhantomData;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};
 use std::sync::atomic::Ordering::Relaxed;
 
 use lb_common::addr::{Addr, Address};
+use lb_common::extent;
 use lb_common::flow::{Ports, REPLY, Set, Slot, live, place};
 use lb_common::service::{Method, Sources};
 
@@ -31,12 +34,27 @@ pub(in crate::dataplane) fn memory_file(bytes: usize) -> OwnedFd {
     file
 }
 
-pub(in crate::dataplane) fn table_file<A: Address>(sets: u32) -> OwnedFd {
-    memory_file(sets as usize * size_of::<Set<A>>())
+/// What several handles of one table map.
+pub(in crate::dataplane) struct TableFile<A> {
+    slots: OwnedFd,
+    extents: OwnedFd,
+    sets: u32,
+    family: PhantomData<A>,
+}
+
+impl<A: Address> TableFile<A> {
+    pub(in crate::dataplane) fn new(sets: u32) -> Self {
+        let slots = memory_file(sets as usize * size_of::<Set<A>>());
+        Self { slots, extents: memory_file(2 * size_of::<u64>()), sets, family: PhantomData }
+    }
+
+    pub(in crate::dataplane) fn map(&self) -> FlowTable<A> {
+        FlowTable::map(self.slots.as_fd(), self.extents.as_fd(), self.sets, SEED).unwrap()
+    }
 }
 
 pub(in crate::dataplane) fn table<A: Address>(sets: u32) -> FlowTable<A> {
-    FlowTable::map(table_file::<A>(sets).as_fd(), sets, SEED).unwrap()
+    TableFile::new(sets).map()
 }
 
 /// Address number `number` of net `net`.
@@ -132,6 +150,15 @@ pub(in crate::dataplane) fn words<A: Address>(slot: &Slot<A>) -> (Addr, Addr, [u
 }
 
 impl<A: Address> FlowTable<A> {
+    pub(super) fn level(&self) -> u32 {
+        extent::level(self.extent.load())
+    }
+
+    /// Whether nothing is to be looked for elsewhere than in its place.
+    pub(super) fn is_settled(&self) -> bool {
+        self.extent.load() == extent::settled(self.extent.load())
+    }
+
     pub(in crate::dataplane) fn is_all_zeros(&self) -> bool {
         self.memory.words().iter().all(|word| word.load(Relaxed) == 0)
     }

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lb_common::addr::{Addr, Address, V4};
-use lb_common::flow::{CROWDED, UDP};
+use lb_common::extent;
+use lb_common::flow::{CROWDED, UDP, WAYS};
 use lb_common::hash::slot_hash;
 use lb_common::service::Method;
 use proptest::prelude::*;
 
 use super::super::{Full, ways};
 use super::{SEED, halves, table, words};
+use crate::dataplane::flow_table::pool::Pool;
 use crate::dataplane::flow_table::{FlowTable, key};
 
 #[derive(Debug, Clone)]
@@ -18,6 +20,7 @@ enum Step {
     Kill(u32),
     /// Everything that is dead.
     Free,
+    Grow,
     Find(u32),
 }
 
@@ -27,14 +30,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => flow.clone().prop_map(Step::Insert),
         2 => flow.clone().prop_map(Step::Kill),
         1 => Just(Step::Free),
+        1 => Just(Step::Grow),
         2 => flow.prop_map(Step::Find),
     ];
     prop::collection::vec(step, 1..400)
 }
 
 fn like_a_map<A: Address>(steps: Vec<Step>) -> Result<(), TestCaseError> {
-    let sets = 4;
-    let mut table: FlowTable<A> = table(sets);
+    let levels = 2;
+    let mut table: FlowTable<A> = table(1 << levels);
     let mut there: BTreeMap<u32, u32> = BTreeMap::new();
     let mut dead: BTreeSet<u32> = BTreeSet::new();
     let half = |number: u32| {
@@ -47,11 +51,19 @@ fn like_a_map<A: Address>(steps: Vec<Step>) -> Result<(), TestCaseError> {
             Step::Insert(flow) => {
                 let used: BTreeSet<u32> = there.values().chain(&dead).copied().collect();
                 let hash = slot_hash(&key(&half(flow)), SEED);
-                let both = lb_common::flow::sets(hash, sets);
-                let taken = both.map(|set| ways(set, hash).filter(|way| used.contains(way)).count());
-                let first = usize::from(taken[0] >= CROWDED as usize && taken[1] < taken[0]);
-                let free = |at: usize| ways(both[at], hash).find(|way| !used.contains(way));
-                let expected = free(first).or_else(|| free(1 - first));
+                let free_in = |both: [u32; 2]| {
+                    let taken = both.map(|set| ways(set, hash).filter(|way| used.contains(way)).count());
+                    let first = usize::from(taken[0] >= CROWDED as usize && taken[1] < taken[0]);
+                    let free = |at: usize| ways(both[at], hash).find(|way| !used.contains(way));
+                    free(first).or_else(|| free(1 - first))
+                };
+                let part = extent::part_of(table.level());
+                let beyond = || {
+                    (table.level() < levels)
+                        .then(|| extent::sets_at(hash, 1, extent::beyond(levels)))
+                        .and_then(free_in)
+                };
+                let expected = free_in(extent::sets(hash, 1, part)).or_else(beyond);
                 prop_assert_eq!(table.insert(&half(flow)), expected.ok_or(Full));
                 if let Some(slot) = expected {
                     there.insert(flow, slot);
@@ -70,6 +82,17 @@ fn like_a_map<A: Address>(steps: Vec<Step>) -> Result<(), TestCaseError> {
                 }
                 for slot in there.values() {
                     table.free(*slot);
+                }
+            }
+            Step::Grow => {
+                table.grow(there.len() as u64, &Pool::default(), &mut || {});
+                for (flow, slot) in &mut there {
+                    *slot = table.find(&key(&half(*flow))).unwrap();
+                    let places = |level| {
+                        let hash = slot_hash(&key(&half(*flow)), SEED);
+                        extent::sets(hash, 1, extent::part_of(level)).contains(&(*slot / WAYS))
+                    };
+                    prop_assert!(places(table.level()) || !table.is_settled());
                 }
             }
             Step::Find(flow) => {
@@ -112,8 +135,9 @@ fn numbers_beyond_the_table_are_nobodys() {
 #[test]
 fn four_fifths_of_the_slots_are_taken_before_the_first_flow_finds_none() {
     fn filled<A: Address>() -> f64 {
-        let table: FlowTable<A> = table(1 << 12);
+        let mut table: FlowTable<A> = table(1 << 12);
         let slots = table.slots() as u32;
+        table.grow(slots.into(), &Pool::default(), &mut || {});
         let full = (0..slots).find(|number| table.insert(&halves(*number, Method::Direct, 0, 0).0).is_err());
         f64::from(full.unwrap_or(slots)) / f64::from(slots)
     }

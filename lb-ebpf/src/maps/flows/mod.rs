@@ -3,148 +3,49 @@
 //! Nothing is evicted: entries go in and out in pairs, and user space lets them expire, so no flood takes an established
 //! flow away and the two halves of a `nat` flow can't lose each other.
 
+mod family;
+
+use core::hint::black_box;
+
 use aya_ebpf::btf_maps::Array;
 use aya_ebpf::macros::btf_map;
-use lb_common::addr::{Addr, Address, V4};
-use lb_common::flow::{self, CLAIMED, FlowKey, LIVE, Ports, Set, Slot, UDP, VERSION, VERSION_SHIFT, WAYS};
+use lb_common::addr::{Address, V4};
+use lb_common::extent;
+use lb_common::flow::{self, CLAIMED, FlowKey, LIVE, Slot, UDP, VERSION, VERSION_SHIFT, WAYS};
 use lb_common::hash::slot_hash;
-use lb_common::limits;
 
+pub(crate) use self::family::Table;
 use super::{MAPPED, scratch};
 use crate::atomic::Word;
 use crate::globals;
 use crate::packet::PROTOCOL_UDP;
 
-#[btf_map(name = "ek_flows4")]
-static FLOWS4: Array<Set<V4>, { limits::SETS4 as usize }, MAPPED> = Array::new();
-
-#[btf_map(name = "ek_flows6")]
-static FLOWS6: Array<Set<Addr>, { limits::SETS6 as usize }, MAPPED> = Array::new();
-
-/// A table by family.
-pub(crate) trait Table: Address {
-    fn set(number: u32) -> Option<*mut Set<Self>>;
-    /// Number of sets.
-    fn sets() -> u32;
-    /// The number of a live half's slot, or [`NONE`].
-    fn search(key: &FlowKey<Self>) -> u32;
-    /// Stores a half that is not there; the number of its slot, or [`NONE`].
-    fn enter(key: &FlowKey<Self>) -> u32;
-}
+/// [`lb_common::extent`], a word for each table: IPv4, IPv6.
+#[btf_map(name = "ek_extents")]
+static EXTENTS: Array<u64, 2, MAPPED> = Array::new();
 
 /// No slot has this number: the key is not there, or none was free.
 pub(crate) const NONE: u32 = u32::MAX;
 
-impl Table for V4 {
-    #[inline(always)]
-    fn set(number: u32) -> Option<*mut Set<Self>> {
-        FLOWS4.get_ptr_mut(number)
-    }
-
-    #[inline(always)]
-    fn sets() -> u32 {
-        globals::sets4()
-    }
-
-    #[inline(always)]
-    fn search(key: &FlowKey<Self>) -> u32 {
-        ek_search4(key.source.0, key.destination.0, key.ports.word(), key.protocol)
-    }
-
-    #[inline(always)]
-    fn enter(key: &FlowKey<Self>) -> u32 {
-        ek_enter4(key.source.0, key.destination.0, key.ports.word(), key.protocol)
-    }
-}
-
-// The functions that search and store take and return numbers only, and are visible outside of the object: so the verifier
-// looks at each once and not at every place it is called from ("Function by function verification" in
-// Documentation/bpf/bpf_design_QA.rst).
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn ek_search4(source: u32, destination: u32, ports: u32, protocol: u32) -> u32 {
-    in_sets(&key4(source, destination, ports, protocol))
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn ek_enter4(source: u32, destination: u32, ports: u32, protocol: u32) -> u32 {
-    claim(&key4(source, destination, ports, protocol))
-}
-
-#[inline(always)]
-const fn key4(source: u32, destination: u32, ports: u32, protocol: u32) -> FlowKey<V4> {
-    FlowKey { source: V4(source), destination: V4(destination), ports: Ports::from_word(ports), protocol }
-}
-
-impl Table for Addr {
-    #[inline(always)]
-    fn set(number: u32) -> Option<*mut Set<Self>> {
-        FLOWS6.get_ptr_mut(number)
-    }
-
-    #[inline(always)]
-    fn sets() -> u32 {
-        globals::sets6()
-    }
-
-    #[inline(always)]
-    fn search(key: &FlowKey<Self>) -> u32 {
-        if put(key) { ek_search6() } else { NONE }
-    }
-
-    #[inline(always)]
-    fn enter(key: &FlowKey<Self>) -> u32 {
-        if put(key) { ek_enter6() } else { NONE }
-    }
-}
-
-#[inline(always)]
-fn put(key: &FlowKey<Addr>) -> bool {
-    let Some(scratch) = scratch::get() else {
-        return false;
-    };
-    // SAFETY: the record is this CPU's own.
-    unsafe { (*scratch).key = key.mapped() };
-    true
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn ek_search6() -> u32 {
-    let Some(scratch) = scratch::get() else {
-        return NONE;
-    };
-    // SAFETY: the record is this CPU's own.
-    in_sets(unsafe { &*(&raw const (*scratch).key).cast::<FlowKey<Addr>>() })
-}
-
-#[unsafe(no_mangle)]
-#[inline(never)]
-pub(crate) extern "C" fn ek_enter6() -> u32 {
-    let Some(scratch) = scratch::get() else {
-        return NONE;
-    };
-    // SAFETY: the record is this CPU's own.
-    claim(unsafe { &*(&raw const (*scratch).key).cast::<FlowKey<Addr>>() })
-}
-
-/// Both are written field for field alike.
-const _: () = assert!(size_of::<FlowKey<Addr>>() == size_of::<flow::MappedKey>());
-
 /// The slot of a live half, to be read and written in place. CPUs write `last_seen`, `state`'s bits and `place` without
 /// a lock: each is written whole. The slot does not become another flow's before this program ends.
 ///
-/// Most flows are where they are looked for first; that is inlined.
+/// Most flows are where they are looked for first, or beside that in the same cache line; that is inlined.
 #[inline(always)]
 pub(crate) fn find<A: Table>(key: &FlowKey<A>) -> Option<*mut Slot<A>> {
     let hash = slot_hash(key, globals::flow_seed());
-    let [first, _] = flow::sets(hash, A::sets());
+    let [first, _] = extent::sets(hash, A::base(), extent::part(extent_of::<A>()?.load()));
     let set = A::set(first)?.cast::<Slot<A>>();
-    // SAFETY: the way is masked to one of the set.
-    let slot = unsafe { set.add(flow::home(hash) as usize & (WAYS as usize - 1)) };
-    if holds(slot, key) { Some(slot) } else { look_up(key) }
+    // SAFETY: the ways are masked to some of the set.
+    let [home, beside] =
+        [0, 1].map(|step| unsafe { set.add((flow::home(hash) ^ step) as usize & (WAYS as usize - 1)) });
+    if holds(home, key) {
+        Some(home)
+    } else if holds(beside, key) {
+        Some(beside)
+    } else {
+        look_up(key)
+    }
 }
 
 /// As [`find`], for what is not the path of a known flow.
@@ -168,9 +69,39 @@ fn holds<A: Table>(slot: *mut Slot<A>, key: &FlowKey<A>) -> bool {
 }
 
 #[inline(always)]
-fn in_sets<A: Table>(key: &FlowKey<A>) -> u32 {
+fn extent_of<A: Table>() -> Option<Word> {
+    let word = EXTENTS.get_ptr_mut(A::EXTENT)?;
+    // SAFETY: an element of an array stays readable and writable, and is aligned.
+    Some(unsafe { Word::new(word) })
+}
+
+/// In its place, or where it may be while the table grows, or when the part had no room.
+#[inline(always)]
+fn everywhere<A: Table>(key: &FlowKey<A>) -> u32 {
+    let Some(extent) = extent_of::<A>() else {
+        return NONE;
+    };
+    let extent = extent.load();
+    let slot = A::search_at(key, extent::part(extent));
+    if slot != NONE || !extent::has_elsewhere(extent) {
+        return slot;
+    }
+    for level in 0..A::levels() {
+        if extent::is_former(extent, level) {
+            let slot = A::search_at(key, extent::part_of(level));
+            if slot != NONE {
+                return slot;
+            }
+        }
+    }
+    if extent::has_beyond(extent) { A::search_at(key, extent::beyond(A::levels())) } else { NONE }
+}
+
+#[inline(always)]
+fn in_either<A: Table>(key: &FlowKey<A>, at: u32) -> u32 {
     let hash = slot_hash(key, globals::flow_seed());
-    let [first, second] = flow::sets(hash, A::sets());
+    // Known before the first is searched: what they are worked out from would take up four times as much stack meanwhile.
+    let [first, second] = black_box(extent::sets_at(hash, A::base(), at));
     match in_set(key, first, flow::home(hash)) {
         NONE => in_set(key, second, flow::home(hash)),
         slot => slot,
@@ -211,13 +142,33 @@ pub(crate) fn insert<A: Table>(
         (*scratch).place = place;
         (&raw mut (*scratch).other).cast::<A::Other>().write(*other);
     }
-    A::enter(key)
+    enter(key)
+}
+
+/// Stores the half whose other fields are in the scratch record.
+#[inline(always)]
+fn enter<A: Table>(key: &FlowKey<A>) -> u32 {
+    let Some(extent) = extent_of::<A>() else {
+        return NONE;
+    };
+    let (before, levels) = (extent.load(), A::levels());
+    let part = extent::part(before);
+    let slot = A::enter_at(key, part);
+    if slot != NONE || part == extent::part_of(levels) {
+        return slot;
+    }
+    // Before the half is there: user space then either sees that it has to look for it, or finds it where it looks. Not if it
+    // is set, for every packet reads this word: user space clears it a grace period before it looks.
+    if before & extent::SPILLING != extent::SPILLING {
+        extent.set(extent::SPILLING);
+    }
+    A::enter_at(key, extent::beyond(levels))
 }
 
 #[inline(always)]
-fn claim<A: Table>(key: &FlowKey<A>) -> u32 {
+fn claim<A: Table>(key: &FlowKey<A>, at: u32) -> u32 {
     let hash = slot_hash(key, globals::flow_seed());
-    let [mut first, mut second] = flow::sets(hash, A::sets());
+    let [mut first, mut second] = extent::sets_at(hash, A::base(), at);
     if flow::prefers_second(in_use::<A>(first), in_use::<A>(second)) {
         (first, second) = (second, first);
     }

@@ -1,0 +1,270 @@
+//! Growth of the part of a table that is in use. See [`lb_common::extent`].
+//!
+//! A half is moved by a copy in its new place, which programs find first, and the end of the old one:
+//!
+//! 1. The word says that halves are being moved, and the part is made larger. After a grace period every program stores by
+//!    the new part, and looks for what it does not find there by the old one.
+//! 2. Every half that is not in its place is copied there. After a grace period every program finds the copy.
+//! 3. The old half is killed. The forward half of a `fullnat` flow is found by its number too, which its reply half names: that
+//!    one first names the copy, and the old half is killed a grace period later.
+//! 4. After a grace period it is freed. When all are in their place, nothing is looked for by the old part any more.
+//!
+//! What is in its place, and was put into a later slot of it because the part was full, moves in the same way.
+//!
+//! Whoever is killed in between leaves halves that are there twice, and the word says so: the next sweep goes on before it does
+//! anything else. A flow that a program takes out of use between 2 and 3 may be found once more for as long.
+
+#![deny(clippy::disallowed_methods)]
+
+use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+
+use lb_common::addr::Address;
+use lb_common::extent::{self, MOVING, SPILLED};
+use lb_common::flow::{CROWDED, LIVE, REPLY, SEEN_FIN, SEEN_RST, Slot, WAYS};
+use lb_common::hash::slot_hash;
+use lb_common::service::Method;
+
+use super::flow::method;
+use super::pairs::other_key;
+use super::pool::Pool;
+use super::slot::Layout;
+use super::{FlowTable, Full, key, ways};
+
+/// Hundredths of the part's slots that are in use when it doubles. Above, fewer halves are where they are looked for first;
+/// from 85 on there may be no room for one (see [`lb_common::flow::CROWDED`]), and it spills.
+const FULL: u64 = 70;
+
+/// How often one sweep looks for what is not in its place, and how many halves it moves each time, at the most.
+const ROUNDS: usize = 4;
+const MOST: usize = 1 << 20;
+
+/// A half and its copy.
+struct Move {
+    from: u32,
+    to: u32,
+    /// The reply half names the slot.
+    named: bool,
+    /// `None` if the copy was there before.
+    copied: Option<Copied>,
+}
+
+/// What programs may have written into the old half since it was copied.
+#[derive(Clone, Copy)]
+struct Copied {
+    state: u32,
+    place: u32,
+    last_seen: u32,
+}
+
+impl Copied {
+    const fn of<A: Address>(half: &Slot<A>) -> Option<Self> {
+        Some(Self { state: half.state, place: half.place, last_seen: half.last_seen })
+    }
+}
+
+/// A half that may have to move, and the sets of its place.
+struct Candidate<A: Address> {
+    from: u32,
+    half: Slot<A>,
+    hash: u64,
+    sets: [u32; 2],
+}
+
+/// What is not in its place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Left {
+    Nothing,
+    /// Something that is still to be freed, or of which nobody knows the half that names it.
+    Some,
+    NoRoom,
+    /// More than are moved at once.
+    More,
+}
+
+/// What one look at the whole table found.
+struct Found {
+    moves: Vec<Move>,
+    left: Left,
+    /// A half stays that is there twice.
+    twice: bool,
+}
+
+impl<A: Address> FlowTable<A> {
+    /// Whether halves may be there twice.
+    pub(in crate::dataplane) fn is_moving(&self) -> bool {
+        self.extent.load() & MOVING != 0
+    }
+
+    /// Makes the part large enough for so many halves and brings what is not in its place there; how many halves that were.
+    /// `grace` is as in [`crate::dataplane::sweep::Sweeper::sweep`].
+    pub(in crate::dataplane) fn grow(&mut self, entries: u64, pool: &Pool, grace: &mut impl FnMut()) -> u64 {
+        let (level, before) = (self.wanted_level(entries), self.extent.load());
+        let grows = level > extent::level(before);
+        if !grows && !extent::has_elsewhere(before) && before & MOVING == 0 {
+            return 0;
+        }
+        let word = self.extent.update(|word| {
+            let word = if grows { extent::grown(word, level) } else { word };
+            word & !SPILLED | MOVING
+        });
+        grace();
+        let mut moved = 0;
+        let mut found = Found { moves: Vec::new(), left: Left::More, twice: true };
+        for round in 0..ROUNDS {
+            // What has moved makes room for others.
+            if found.left < Left::NoRoom || round > 0 && found.moves.is_empty() {
+                break;
+            }
+            found = self.copy(word, pool, Self::copy_misplaced);
+            self.finish(&found.moves, pool, grace);
+            moved += found.moves.len() as u64;
+        }
+        if grows && found.left == Left::Nothing {
+            let displaced = self.copy(word, pool, Self::copy_displaced);
+            self.finish(&displaced.moves, pool, grace);
+            moved += displaced.moves.len() as u64;
+        }
+        match found.left {
+            Left::Nothing => self.extent.settle(word),
+            Left::NoRoom => drop(self.extent.update(|word| word | SPILLED)),
+            Left::Some | Left::More => {}
+        }
+        if !found.twice {
+            self.extent.update(|word| word & !MOVING);
+        }
+        moved
+    }
+
+    fn finish(&mut self, moves: &[Move], pool: &Pool, grace: &mut impl FnMut()) {
+        if moves.is_empty() {
+            return;
+        }
+        grace();
+        let (named, others): (Vec<_>, Vec<_>) = moves.iter().partition(|half| half.named);
+        for half in others {
+            self.replace(half);
+        }
+        for half in &named {
+            self.tell_reply(half, pool);
+        }
+        if !named.is_empty() {
+            grace();
+            for half in named {
+                self.replace(half);
+            }
+        }
+        grace();
+        for half in moves {
+            self.free(half.from);
+        }
+    }
+
+    fn wanted_level(&self, entries: u64) -> u32 {
+        let word = self.extent.load();
+        let now = extent::level(word);
+        let is_full = |level: u32| entries * 100 > self.slots_of(level) * FULL;
+        let wanted = (now..self.levels).find(|level| !is_full(*level)).unwrap_or(self.levels);
+        if word & SPILLED == 0 { wanted } else { wanted.max(now + 1).min(self.levels) }
+    }
+
+    /// Looks at every half, and has `to_its_place` copy those that are there once.
+    fn copy(
+        &self,
+        word: u64,
+        pool: &Pool,
+        to_its_place: fn(&Self, &Candidate<A>) -> Result<Option<u32>, Full>,
+    ) -> Found {
+        let beyond = self.slots_of(extent::level(word));
+        let mut found = Found { moves: Vec::new(), left: Left::Nothing, twice: false };
+        for used in self.used() {
+            if found.moves.len() == MOST {
+                found.left = Left::More;
+                found.twice = true;
+                break;
+            }
+            let from = used.number;
+            let Some(half) = self.get(from) else {
+                if u64::from(from) >= beyond {
+                    // Sweeps see to the part only, when all is in its place.
+                    found.left = found.left.max(Left::Some);
+                }
+                continue;
+            };
+            let hash = slot_hash(&key(&half), self.seed);
+            let sets = extent::sets(hash, self.base, extent::part(word));
+            let (named, in_place) = (is_named(&half), sets.contains(&(from / WAYS)));
+            let twin = self.find(&key(&half)).filter(|to| *to != from);
+            if named && other_key(&half, pool).is_none() {
+                if twin.is_some() || !in_place {
+                    found.left = found.left.max(Left::Some);
+                }
+                found.twice |= twin.is_some();
+            } else if let Some(to) = twin {
+                found.moves.push(Move { from, to, named, copied: None });
+            } else {
+                match to_its_place(self, &Candidate { from, half, hash, sets }) {
+                    Ok(Some(to)) => found.moves.push(Move { from, to, named, copied: Copied::of(&half) }),
+                    Ok(None) => {}
+                    Err(Full) => found.left = found.left.max(Left::NoRoom),
+                }
+            }
+        }
+        found
+    }
+
+    fn copy_misplaced(&self, candidate: &Candidate<A>) -> Result<Option<u32>, Full> {
+        let Candidate { from, half, hash, sets } = candidate;
+        if sets.contains(&(from / WAYS)) {
+            return Ok(None);
+        }
+        self.insert_in(half, *hash, *sets).map(Some).ok_or(Full)
+    }
+
+    /// What had to make do with a later way of its set, or with its second set, goes to a slot that is looked at before: where it
+    /// was fuller, most halves are not where they are looked for first. What has ended is not worth it.
+    fn copy_displaced(&self, candidate: &Candidate<A>) -> Result<Option<u32>, Full> {
+        let Candidate { from, half, hash, sets: [first, second] } = *candidate;
+        if half.state & (SEEN_FIN | SEEN_RST) != 0 {
+            return Ok(None);
+        }
+        let crowded = from / WAYS != first && self.in_use(first) >= CROWDED;
+        let set = if crowded { second } else { first };
+        Ok(self.store(&half, ways(set, hash).take_while(|number| *number != from)))
+    }
+
+    /// Has the reply half name the new slot of its forward half.
+    fn tell_reply(&self, moved: &Move, pool: &Pool) {
+        let key = self.get(moved.from).and_then(|half| other_key(&half, pool));
+        let reply = key.and_then(|key| self.find(&key)).and_then(|reply| self.words(reply));
+        if let Some(words) = reply {
+            // Another flow's names another.
+            let _ = words[Layout::<A>::OTHER].compare_exchange(moved.from, moved.to, AcqRel, Relaxed);
+        }
+    }
+
+    /// Ends the old half, and tells the new one what a program wrote into the old one: how the connection ended, another
+    /// return hop, and when.
+    fn replace(&self, moved: &Move) {
+        let (Some(old), Some(new)) = (self.words(moved.from), self.words(moved.to)) else {
+            return;
+        };
+        let state = old[Layout::<A>::STATE].fetch_and(!LIVE, AcqRel);
+        let Some(copied) = moved.copied else {
+            return;
+        };
+        if state & LIVE == 0 {
+            self.kill(moved.to);
+            return;
+        }
+        new[Layout::<A>::STATE].fetch_or(state & !copied.state & (SEEN_FIN | SEEN_RST), AcqRel);
+        for (at, copied) in [(Layout::<A>::PLACE, copied.place), (Layout::<A>::LAST_SEEN, copied.last_seen)] {
+            // Unless a program wrote a later one there.
+            let _ = new[at].compare_exchange(copied, old[at].load(Relaxed), Relaxed, Relaxed);
+        }
+    }
+}
+
+/// Whether the other half names the slot of this one.
+fn is_named<A: Address>(half: &Slot<A>) -> bool {
+    half.state & REPLY == 0 && method(half.state) == Some(Method::FullNat)
+}
