@@ -42,5 +42,5 @@ pub(super) fn forget<A: Family>(packet: &Asked<'_, A>) {
     {
         flows::remove(&reply_key(packet.key, slot, backend));
     }
-    flows::kill(slot);
+    flows::end(slot, packet.key);
 }

@@ -68,11 +68,11 @@ fn recall_flow<A: Family>(packet: &Asked<'_, A>, decision: &mut Decision) -> boo
         // SAFETY: as above.
         ended |= reply.is_none_or(|reply| over(state, unsafe { (*reply).state }));
         if ended && let Some(reply) = reply {
-            flows::kill(reply);
+            flows::end(reply, &reply_key);
         }
     }
     if ended {
-        flows::kill(slot);
+        flows::end(slot, packet.key);
         return false;
     }
     // Without a view of the backend's side, a SYN after the end is the beginning of another connection.

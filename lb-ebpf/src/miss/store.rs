@@ -195,7 +195,7 @@ fn reply_taken<A: Family>(packet: &Asked<'_, A>, reply_key: &FlowKey<A>) -> Resu
     if address == packet.key.destination && flow::port(state) == packet.key.ports.destination {
         // Its forward half is missing, and comes back now; or another CPU has just stored both.
         if flows::look_up(packet.key).is_none() {
-            flows::kill(reply);
+            flows::end(reply, reply_key);
         }
         return Ok(false);
     }
@@ -208,14 +208,14 @@ fn reply_taken<A: Family>(packet: &Asked<'_, A>, reply_key: &FlowKey<A>) -> Resu
     forward_key.destination = address;
     forward_key.ports.destination = flow::port(state);
     let Some(forward) = flows::look_up(forward_key) else {
-        flows::kill(reply);
+        flows::end(reply, reply_key);
         return Ok(false);
     };
     // SAFETY: as above.
     let over = over(unsafe { (*forward).state }, state);
     if over {
-        flows::kill(forward);
-        flows::kill(reply);
+        flows::end(forward, forward_key);
+        flows::end(reply, reply_key);
     }
     Ok(!over)
 }

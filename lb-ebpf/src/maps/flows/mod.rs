@@ -232,11 +232,22 @@ pub(crate) fn kill<A: Address>(slot: *mut Slot<A>) {
     clear(slot, LIVE);
 }
 
+/// As [`kill`], and its twin too if user space is just moving halves: it would be found in its place.
+#[inline(always)]
+pub(crate) fn end<A: Table>(slot: *mut Slot<A>, key: &FlowKey<A>) {
+    kill(slot);
+    if extent_of::<A>().is_some_and(|extent| extent.load() & extent::MOVING != 0)
+        && let Some(twin) = look_up(key)
+    {
+        kill(twin);
+    }
+}
+
 /// Takes a half out of use if it is there.
 #[inline(always)]
 pub(crate) fn remove<A: Table>(key: &FlowKey<A>) {
     if let Some(slot) = look_up(key) {
-        kill(slot);
+        end(slot, key);
     }
 }
 

@@ -12,7 +12,7 @@
 //! What is in its place, and was put into a later slot of it because the part was full, moves in the same way.
 //!
 //! Whoever is killed in between leaves halves that are there twice, and the word says so: the next sweep goes on before it does
-//! anything else. A flow that a program takes out of use between 2 and 3 may be found once more for as long.
+//! anything else. A program that takes a flow out of use meanwhile takes its twin too.
 
 #![deny(clippy::disallowed_methods)]
 
@@ -203,7 +203,13 @@ impl<A: Address> FlowTable<A> {
                 found.moves.push(Move { from, to, named, copied: None });
             } else {
                 match to_its_place(self, &Candidate { from, half, hash, sets }) {
-                    Ok(Some(to)) => found.moves.push(Move { from, to, named, copied: Copied::of(&half) }),
+                    Ok(Some(to)) => {
+                        // A program that ended it just now did not know the copy.
+                        if self.get(from).is_none() {
+                            self.kill(to);
+                        }
+                        found.moves.push(Move { from, to, named, copied: Copied::of(&half) });
+                    }
                     Ok(None) => {}
                     Err(Full) => found.left = found.left.max(Left::NoRoom),
                 }
