@@ -167,6 +167,15 @@ impl Flow {
         self.send_one(runner, &frames[first], replies)
     }
 
+    /// Its backend ends it, and its client uses the port anew.
+    pub(super) fn begin_anew(&self, runner: &mut Runner) {
+        let reset = self.replies.last().unwrap();
+        let (syn, ack) = (&self.sent[0], &self.sent[1]);
+        for (frame, reply) in [(reset, true), (syn, false), (ack, false)] {
+            assert!(self.send_one(runner, frame, reply), "dropped");
+        }
+    }
+
     /// Of either direction, and whether it is the one to the client.
     fn frames(&self, random: &mut Random) -> (&[Vec<u8>], bool) {
         let replies = !self.replies.is_empty() && random.below(3) == 0;
@@ -211,10 +220,15 @@ impl Sweeps {
     }
 
     pub(super) fn sweep(&mut self, silence: Duration) -> u64 {
+        self.sweep_while(silence, grace::wait)
+    }
+
+    /// `grace` is called where the sweep waits.
+    pub(super) fn sweep_while(&mut self, silence: Duration, grace: impl FnMut()) -> u64 {
         let monotonic = Duration::from(clock_gettime(ClockId::CLOCK_MONOTONIC).unwrap());
         let now =
             Now { jiffies: self.clock.jiffies(monotonic + silence), ticks: &|time| self.clock.ticks(time) };
-        self.sweeper.sweep(&self.orders, now, grace::wait).expired
+        self.sweeper.sweep(&self.orders, now, grace).expired
     }
 
     pub(super) fn slots_in_use(&self, v6: bool) -> u32 {

@@ -90,3 +90,40 @@ fn no_established_flow_loses_a_packet_while_the_table_grows_in_ipv4() {
 fn no_established_flow_loses_a_packet_while_the_table_grows_in_ipv6() {
     grows(true);
 }
+
+/// The flow before is not found again, whichever of its copies was.
+#[test]
+#[ignore = "needs root: cargo xtask test"]
+fn a_port_that_is_used_anew_while_its_flow_moves_makes_a_flow_of_its_own() {
+    for v6 in [false, true] {
+        for when in 1..=4 {
+            let mut plane = plane(Sizes { sets4: SETS, sets6: SETS }, BACKENDS);
+            let mut runner = Runner::new(&mut plane, "evenkeel");
+            let mut random = Random(1);
+            let flows: Vec<_> =
+                (0..20).map(|client| Flow::new(&mut runner, client, Method::Nat, v6)).collect();
+            for flow in &flows {
+                for _ in 0..20 {
+                    assert!(flow.acknowledge(&mut runner, &mut random));
+                }
+            }
+            for client in 10_000..10_020 {
+                for flags in [SYN, ACK] {
+                    runner.run(&packet(client, Method::Tunnel, v6, flags).bytes());
+                }
+            }
+            let mut sweeps = Sweeps::new(&mut plane);
+            let mut graces = 0;
+            sweeps.sweep_while(Duration::ZERO, || {
+                graces += 1;
+                if graces == when {
+                    flows.iter().for_each(|flow| flow.begin_anew(&mut runner));
+                }
+            });
+            assert!(graces >= when && sweeps.slots_in_use(v6) > SETS, "{graces} graces");
+            let counts = plane.reasons.read().unwrap();
+            let new = counts.iter().find(|(reason, _)| *reason == Reason::NewFlow).map(|(_, count)| *count);
+            assert_eq!(new, Some(60), "in grace period {when}");
+        }
+    }
+}
