@@ -26,8 +26,8 @@ impl Sizes {
     }
 }
 
-/// The fewest sets, a multiple of what a table may be divided by, that `entries` fill to four fifths at the most: a flow may find both of its sets full from a little more on
-/// (see [`lb_common::flow::CROWDED`]). So an entry takes up 40 bytes of an IPv4 table and 80 of an IPv6 one, a `nat` flow,
+/// The fewest sets that `entries` fill to four fifths at the most, and that can be halved as often as a table grows: a flow may
+/// find both of its sets full from a little more on (see [`lb_common::flow::CROWDED`]). So an entry takes up 40 bytes of an IPv4 table and 80 of an IPv6 one, a `nat` flow,
 /// which has two, 80 and 160.
 const fn sets(entries: u32) -> u32 {
     let slots = (entries as u64 * 5).div_ceil(4);
