@@ -4,8 +4,8 @@
 //! processor to find that page. So a table begins with its first sets, and the part that is in use doubles as it fills:
 //! [`LEVELS`] times, then it is the whole table. Where a flow belongs follows from its hash and the level, and when the part
 //! doubles half of the flows stay where they are. User space moves the others, and says meanwhile that they are
-//! to be looked for where they belonged before. A program that finds no room in the part stores in the other half of the
-//! table, and says so.
+//! to be looked for where they belonged before. A program that finds no room in the part stores where the table will double last,
+//! if that is full where it will double before that, and so on, and says so: a burst finds room in the whole table.
 //!
 //! All of that is one word for each table, which programs and user space change by atomic operations. All zeros is a
 //! new table.
@@ -19,15 +19,14 @@ pub const LEVELS: u32 = 4;
 const PART: u64 = 0xffff;
 /// From here on a bit for each level at which the place of a half may have been that is to be looked for there.
 const FORMER_SHIFT: u32 = 16;
-/// Halves are to be looked for beyond the part.
-const BEYOND: u64 = 1 << 23;
-const ELSEWHERE: u64 = 0xff << FORMER_SHIFT;
+/// From here on a bit for each level at which sets beyond the part come into use, among which halves are to be looked for.
+const BEYOND_SHIFT: u32 = 24;
+const BEYOND: u64 = 0xff << BEYOND_SHIFT;
+const ELSEWHERE: u64 = 0xff << FORMER_SHIFT | BEYOND;
 /// The part had no room for a half since user space cleared this.
-pub const SPILLED: u64 = 1 << 24;
-/// What is to be set before a half is stored beyond the part.
-pub const SPILLING: u64 = SPILLED | BEYOND;
+pub const SPILLED: u64 = 1 << 32;
 /// User space moves halves, or ended while it did: some may be there twice.
-pub const MOVING: u64 = 1 << 25;
+pub const MOVING: u64 = 1 << 33;
 
 /// Times that a table of so many sets can double from its first part.
 #[inline(always)]
@@ -71,11 +70,18 @@ pub const fn is_former(extent: u64, level: u32) -> bool {
     extent >> (FORMER_SHIFT + level) & 1 != 0
 }
 
-/// Whether halves are to be looked for [`beyond`] the part.
+/// Whether halves are to be looked for [`beyond`] the part, among the sets that come into use at this level.
 #[inline(always)]
 #[must_use]
-pub const fn has_beyond(extent: u64) -> bool {
-    extent & BEYOND != 0
+pub const fn has_beyond(extent: u64, level: u32) -> bool {
+    extent >> (BEYOND_SHIFT + level) & 1 != 0
+}
+
+/// What is to be set before a half is stored [`beyond`] the part, among the sets that come into use at this level.
+#[inline(always)]
+#[must_use]
+pub const fn spilling(level: u32) -> u64 {
+    SPILLED | 1 << (BEYOND_SHIFT + level)
 }
 
 /// The part at another level; what was in its place before is to be looked for there.
@@ -87,7 +93,7 @@ pub const fn grown(extent: u64, to: u32) -> u64 {
 /// The whole table is in use, and halves may be anywhere.
 #[must_use]
 pub const fn unknown(levels: u32) -> u64 {
-    part_of(levels) as u64 | (part_of(levels) as u64) << FORMER_SHIFT | BEYOND | MOVING
+    part_of(levels) as u64 | ELSEWHERE | MOVING
 }
 
 /// Everything is in its place, once.
@@ -99,7 +105,7 @@ pub const fn settled(extent: u64) -> u64 {
 /// Sets that may hold halves, the first ones of a table whose first part has `base` sets and doubles `levels` times.
 #[must_use]
 pub const fn sets_in_use(extent: u64, base: u32, levels: u32) -> u32 {
-    base << if has_beyond(extent) { levels } else { level(extent) }
+    base << if extent & BEYOND != 0 { levels } else { level(extent) }
 }
 
 /// The two sets a key may be in, from its [`crate::hash::slot_hash`]. `base` is the number of sets of the first part.
@@ -109,11 +115,11 @@ pub const fn sets(hash: u64, base: u32, part: u32) -> [u32; 2] {
     [set((hash >> 32) as u32, base, part, 0), set(hash as u32, base, part, 0)]
 }
 
-/// Where a key is for which the part had no room: in the half of the table that comes into use last. For [`sets_at`].
+/// Where a key is for which the part had no room: among the sets that come into use at this level. For [`sets_at`].
 #[inline(always)]
 #[must_use]
-pub const fn beyond(levels: u32) -> u32 {
-    part_of(levels) | 1 << levels >> 1 << 16
+pub const fn beyond(level: u32) -> u32 {
+    part_of(level) | 1 << level >> 1 << 16
 }
 
 /// As [`sets`]; `at` is [`part_of`] a level, or [`beyond`].
@@ -192,33 +198,34 @@ mod tests {
     fn a_table_grows_spills_and_settles_by_its_word() {
         let grown_once = grown(0, 1);
         assert_eq!((level(grown_once), part(grown_once)), (1, 1));
-        assert!(is_former(grown_once, 0) && !is_former(grown_once, 1) && !has_beyond(grown_once));
+        assert!(is_former(grown_once, 0) && !is_former(grown_once, 1));
+        assert!(has_elsewhere(grown_once) && (0..=LEVELS).all(|level| !has_beyond(grown_once, level)));
         assert_eq!(sets_in_use(grown_once, 5, 4), 10);
-        let spilled = grown_once | SPILLING;
+        let spilled = grown_once | spilling(4);
         assert_eq!((level(spilled), sets_in_use(spilled, 5, 4)), (1, 80));
         let at_once = grown(spilled, 3);
         assert!(is_former(at_once, 0) && is_former(at_once, 1) && !is_former(at_once, 3));
-        assert!(has_beyond(at_once) && at_once & SPILLED != 0);
+        assert!(has_beyond(at_once, 4) && !has_beyond(at_once, 3) && at_once & SPILLED != 0);
         let settled = settled(at_once);
-        assert!(!has_elsewhere(settled) && !has_beyond(settled) && settled & SPILLED == 0);
+        assert!(!has_elsewhere(settled) && settled & SPILLED == 0);
         assert_eq!((level(settled), sets_in_use(settled, 5, 4)), (3, 40));
     }
 
     #[test]
-    fn what_spills_goes_to_the_half_of_the_table_that_comes_last() {
-        for (base, levels) in [(1, 1), (5, 4)] {
-            let whole = base << levels;
-            let mut count = [0_u32; 80];
+    fn what_spills_goes_to_sets_that_come_into_use_at_its_level_and_to_all_of_them_alike() {
+        for level in 1..=LEVELS {
+            let base = 5;
+            let (from, to) = (base << (level - 1), base << level);
+            let mut count = vec![0_u32; to as usize];
             for hash in hashes() {
-                let sets = sets_at(hash, base, beyond(levels));
-                assert!(sets.into_iter().all(|set| (whole / 2..whole).contains(&set)));
+                let sets = sets_at(hash, base, beyond(level));
+                assert!(sets.into_iter().all(|set| (from..to).contains(&set)));
                 count[sets[0] as usize] += 1;
             }
-            let mean = hashes().count() as u32 * 2 / whole;
-            let there = &count[whole as usize / 2..whole as usize];
+            let mean = hashes().count() as u32 / (to - from);
+            let there = &count[from as usize..];
             assert!(there.iter().all(|count| count.abs_diff(mean) < mean / 4), "{there:?}");
         }
-        assert_eq!(sets_at(u64::MAX, 1, beyond(0)), [0, 0], "a table of one set has no other");
     }
 
     #[test]

@@ -96,16 +96,33 @@ fn what_was_never_ended_expires_by_the_times_of_its_protocol() {
 
 #[test]
 #[ignore = "needs root: cargo xtask test"]
-fn a_table_of_many_flows_is_swept_whole() {
-    let mut node = Node::sized(Method::Nat, 65_536, 4096);
-    for port in 1..=20_000 {
-        for _ in 0..2 {
-            node.plane.run("evenkeel", &tcp().port(port).bytes(), 0).unwrap();
+fn a_table_takes_all_it_is_made_for_between_two_sweeps_and_is_swept_whole() {
+    // Two entries each.
+    const FLOWS: u16 = 32_768;
+    const ALL: u64 = FLOWS as u64;
+    let mut node = Node::sized(Method::Nat, 2 * u32::from(FLOWS), 4096);
+    let send_all = |node: &mut Node, times| {
+        for port in 1..=FLOWS {
+            for _ in 0..times {
+                node.plane.run("evenkeel", &tcp().port(port).bytes(), 0).unwrap();
+            }
         }
-    }
+    };
+    let counted = |node: &Node| {
+        let counts = node.plane.reasons.read().unwrap();
+        let count = |reason| counts.iter().find(|(other, _)| *other == reason).unwrap().1;
+        [Reason::Opening, Reason::NewFlow, Reason::Flow].map(count)
+    };
+    send_all(&mut node, 2);
+    assert_eq!(counted(&node), [ALL, ALL, 0]);
+    let census = sweep_after(&mut node, Duration::ZERO);
+    assert_eq!((census.expired, census.entries()), (0, 2 * ALL));
+    send_all(&mut node, 1);
+    assert_eq!(counted(&node), [ALL, ALL, ALL]);
+
     node.recount();
     let census = sweep_after(&mut node, Duration::from_secs(1000));
-    assert_eq!((census.expired, census.entries()), (20_000, 0));
+    assert_eq!((census.expired, census.entries()), (ALL, 0));
     assert!(census.all.values().chain(census.active.values()).all(|flows| *flows == 0));
     gone(&mut node, &tcp().port(7), 0);
 }

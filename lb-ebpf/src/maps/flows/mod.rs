@@ -93,8 +93,15 @@ fn everywhere<A: Table>(key: &FlowKey<A>) -> u32 {
                 return slot;
             }
         }
+        let doubled = level + 1;
+        if extent::has_beyond(extent, doubled) {
+            let slot = A::search_at(key, extent::beyond(doubled));
+            if slot != NONE {
+                return slot;
+            }
+        }
     }
-    if extent::has_beyond(extent) { A::search_at(key, extent::beyond(A::levels())) } else { NONE }
+    NONE
 }
 
 #[inline(always)]
@@ -151,18 +158,21 @@ fn enter<A: Table>(key: &FlowKey<A>) -> u32 {
     let Some(extent) = extent_of::<A>() else {
         return NONE;
     };
-    let (before, levels) = (extent.load(), A::levels());
+    let before = extent.load();
     let part = extent::part(before);
-    let slot = A::enter_at(key, part);
-    if slot != NONE || part == extent::part_of(levels) {
-        return slot;
+    let mut slot = A::enter_at(key, part);
+    let mut level = A::levels();
+    while slot == NONE && part < extent::part_of(level) {
+        // Before the half is there: user space then either sees that it has to look for it, or finds it where it looks. Not if
+        // it is set, for every packet reads this word: user space clears it a grace period before it looks.
+        let spilling = extent::spilling(level);
+        if before & spilling != spilling {
+            extent.set(spilling);
+        }
+        slot = A::enter_at(key, extent::beyond(level));
+        level -= 1;
     }
-    // Before the half is there: user space then either sees that it has to look for it, or finds it where it looks. Not if it
-    // is set, for every packet reads this word: user space clears it a grace period before it looks.
-    if before & extent::SPILLING != extent::SPILLING {
-        extent.set(extent::SPILLING);
-    }
-    A::enter_at(key, extent::beyond(levels))
+    slot
 }
 
 #[inline(always)]

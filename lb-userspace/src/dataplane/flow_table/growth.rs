@@ -9,13 +9,16 @@
 //!    one first names the copy, and the old half is killed a grace period later.
 //! 4. After a grace period it is freed. When all are in their place, nothing is looked for by the old part any more.
 //!
-//! What is in its place, and was put into a later slot of it because the part was full, moves in the same way.
+//! What is in its place, and was put into a later slot of it because the part was full, moves in the same way. So does what is in a
+//! set that another half has no room in, if there is some in its own other set: where that one is looked at last, programs go on with
+//! the old half until it is killed.
 //!
 //! Whoever is killed in between leaves halves that are there twice, and the word says so: the next sweep goes on before it does
 //! anything else. A program that takes a flow out of use meanwhile takes its twin too.
 
 #![deny(clippy::disallowed_methods)]
 
+use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::{AcqRel, Relaxed};
 
 use lb_common::addr::Address;
@@ -35,7 +38,7 @@ use super::{FlowTable, Full, key, ways};
 const FULL: u64 = 70;
 
 /// How often one sweep looks for what is not in its place, and how many halves it moves each time, at the most.
-const ROUNDS: usize = 4;
+const ROUNDS: usize = 8;
 const MOST: usize = 1 << 20;
 
 /// A half and its copy.
@@ -87,6 +90,8 @@ struct Found {
     left: Left,
     /// A half stays that is there twice.
     twice: bool,
+    /// How many halves have no room in a set, by its number.
+    wanted: BTreeMap<u32, u32>,
 }
 
 impl<A: Address> FlowTable<A> {
@@ -108,21 +113,21 @@ impl<A: Address> FlowTable<A> {
             word & !SPILLED | MOVING
         });
         grace();
-        let mut moved = 0;
-        let mut found = Found { moves: Vec::new(), left: Left::More, twice: true };
-        for round in 0..ROUNDS {
+        let (mut moved, mut rounds) = (0, 0);
+        let found = loop {
+            let found = self.copy(word, pool, Self::copy_misplaced);
+            let came = self.finish(&found.moves, pool, grace);
+            let left = self.finish(&self.make_room(word, pool, &found.wanted), pool, grace);
+            moved += came + left;
+            rounds += 1;
             // What has moved makes room for others.
-            if found.left < Left::NoRoom || round > 0 && found.moves.is_empty() {
-                break;
+            if found.left < Left::NoRoom || came + left == 0 || rounds == ROUNDS {
+                break found;
             }
-            found = self.copy(word, pool, Self::copy_misplaced);
-            self.finish(&found.moves, pool, grace);
-            moved += found.moves.len() as u64;
-        }
+        };
         if grows && found.left == Left::Nothing {
             let displaced = self.copy(word, pool, Self::copy_displaced);
-            self.finish(&displaced.moves, pool, grace);
-            moved += displaced.moves.len() as u64;
+            moved += self.finish(&displaced.moves, pool, grace);
         }
         match found.left {
             Left::Nothing => self.extent.settle(word),
@@ -135,9 +140,10 @@ impl<A: Address> FlowTable<A> {
         moved
     }
 
-    fn finish(&mut self, moves: &[Move], pool: &Pool, grace: &mut impl FnMut()) {
+    /// Returns how many halves have moved.
+    fn finish(&mut self, moves: &[Move], pool: &Pool, grace: &mut impl FnMut()) -> u64 {
         if moves.is_empty() {
-            return;
+            return 0;
         }
         grace();
         let (named, others): (Vec<_>, Vec<_>) = moves.iter().partition(|half| half.named);
@@ -155,8 +161,10 @@ impl<A: Address> FlowTable<A> {
         }
         grace();
         for half in moves {
+            self.tell_end(half);
             self.free(half.from);
         }
+        moves.len() as u64
     }
 
     fn wanted_level(&self, entries: u64) -> u32 {
@@ -175,7 +183,8 @@ impl<A: Address> FlowTable<A> {
         to_its_place: fn(&Self, &Candidate<A>) -> Result<Option<u32>, Full>,
     ) -> Found {
         let beyond = self.slots_of(extent::level(word));
-        let mut found = Found { moves: Vec::new(), left: Left::Nothing, twice: false };
+        let mut found =
+            Found { moves: Vec::new(), left: Left::Nothing, twice: false, wanted: BTreeMap::new() };
         for used in self.used() {
             if found.moves.len() == MOST {
                 found.left = Left::More;
@@ -203,19 +212,50 @@ impl<A: Address> FlowTable<A> {
                 found.moves.push(Move { from, to, named, copied: None });
             } else {
                 match to_its_place(self, &Candidate { from, half, hash, sets }) {
-                    Ok(Some(to)) => {
-                        // A program that ended it just now did not know the copy.
-                        if self.get(from).is_none() {
-                            self.kill(to);
-                        }
-                        found.moves.push(Move { from, to, named, copied: Copied::of(&half) });
-                    }
+                    Ok(Some(to)) => found.moves.push(self.copied(from, to, &half)),
                     Ok(None) => {}
-                    Err(Full) => found.left = found.left.max(Left::NoRoom),
+                    Err(Full) => {
+                        found.left = found.left.max(Left::NoRoom);
+                        for set in sets {
+                            *found.wanted.entry(set).or_default() += 1;
+                        }
+                    }
                 }
             }
         }
         found
+    }
+
+    fn copied(&self, from: u32, to: u32, half: &Slot<A>) -> Move {
+        // A program that ended it just now did not know the copy.
+        if self.get(from).is_none() {
+            self.kill(to);
+        }
+        Move { from, to, named: is_named(half), copied: Copied::of(half) }
+    }
+
+    /// Copies as many halves of each set as are wanted of it to their other set, if that is not wanted too and has room.
+    fn make_room(&self, word: u64, pool: &Pool, wanted: &BTreeMap<u32, u32>) -> Vec<Move> {
+        let to_the_other_set = |set: u32, from: u32| {
+            let half = self.get(from)?;
+            let (key, part) = (key(&half), extent::part(word));
+            let hash = slot_hash(&key, self.seed);
+            let other = match extent::sets(hash, self.base, part) {
+                [first, second] if first == set => second,
+                [first, second] if second == set => first,
+                _ => return None,
+            };
+            let stays = wanted.contains_key(&other)
+                || is_named(&half) && other_key(&half, pool).is_none()
+                || self.find_in(&key, hash, [other; 2]).is_some();
+            let to = if stays { None } else { self.store(&half, ways(other, hash)) };
+            Some(self.copied(from, to?, &half))
+        };
+        let of_set = |(set, most): (&u32, &u32)| {
+            let (set, most) = (*set, *most as usize);
+            (set * WAYS..(set + 1) * WAYS).filter_map(move |from| to_the_other_set(set, from)).take(most)
+        };
+        wanted.iter().flat_map(of_set).collect()
     }
 
     fn copy_misplaced(&self, candidate: &Candidate<A>) -> Result<Option<u32>, Full> {
@@ -245,6 +285,20 @@ impl<A: Address> FlowTable<A> {
         if let Some(words) = reply {
             // Another flow's names another.
             let _ = words[Layout::<A>::OTHER].compare_exchange(moved.from, moved.to, AcqRel, Relaxed);
+        }
+    }
+
+    /// Tells the new half how the connection ended, if a program wrote that into the old one after all: it was found before the new
+    /// one until it was killed.
+    fn tell_end(&self, moved: &Move) {
+        let (Some(copied), Some(old), Some(new)) =
+            (moved.copied, self.words(moved.from), self.words(moved.to))
+        else {
+            return;
+        };
+        let ended = old[Layout::<A>::STATE].load(Relaxed) & !copied.state & (SEEN_FIN | SEEN_RST);
+        if ended != 0 {
+            new[Layout::<A>::STATE].fetch_or(ended, AcqRel);
         }
     }
 

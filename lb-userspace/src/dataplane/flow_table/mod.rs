@@ -32,7 +32,8 @@ use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 
 use lb_common::addr::Address;
 use lb_common::extent::{
-    SPILLING, beyond, has_beyond, is_former, levels, part, part_of, sets, sets_at, sets_in_use, unknown,
+    beyond, has_beyond, is_former, level, levels, part, part_of, sets, sets_at, sets_in_use, spilling,
+    unknown,
 };
 use lb_common::flow::{CLAIMED, FlowKey, LIVE, Set, Slot, UDP, WAYS, home, prefers_second};
 use lb_common::hash::slot_hash;
@@ -98,7 +99,7 @@ impl<A: Address> FlowTable<A> {
     pub fn find(&self, key: &FlowKey<A>) -> Option<u32> {
         let (hash, extent) = (slot_hash(key, self.seed), self.extent.load());
         let former = (0..self.levels).filter(|level| is_former(extent, *level)).map(part_of);
-        let beyond = has_beyond(extent).then(|| beyond(self.levels));
+        let beyond = (1..=self.levels).filter(|level| has_beyond(extent, *level)).map(beyond);
         self.find_in(key, hash, sets(hash, self.base, part(extent))).or_else(|| {
             let mut elsewhere = former.chain(beyond);
             elsewhere.find_map(|at| self.find_in(key, hash, sets_at(hash, self.base, at)))
@@ -131,13 +132,14 @@ impl<A: Address> FlowTable<A> {
     /// # Errors
     /// No slot is free for it.
     pub fn insert(&self, half: &Slot<A>) -> Result<u32, Full> {
-        let (hash, part) = (slot_hash(&key(half), self.seed), part(self.extent.load()));
-        let spill = || {
+        let (hash, extent) = (slot_hash(&key(half), self.seed), self.extent.load());
+        let spill = |level| {
             // As in the program: first it is said where to look.
-            (part != part_of(self.levels)).then(|| self.extent.update(|word| word | SPILLING))?;
-            self.insert_in(half, hash, sets_at(hash, self.base, beyond(self.levels)))
+            self.extent.update(|word| word | spilling(level));
+            self.insert_in(half, hash, sets_at(hash, self.base, beyond(level)))
         };
-        self.insert_in(half, hash, sets(hash, self.base, part)).or_else(spill).ok_or(Full)
+        let in_place = self.insert_in(half, hash, sets(hash, self.base, part(extent)));
+        in_place.or_else(|| (level(extent) + 1..=self.levels).rev().find_map(spill)).ok_or(Full)
     }
 
     fn insert_in(&self, half: &Slot<A>, hash: u64, [first, second]: [u32; 2]) -> Option<u32> {

@@ -24,20 +24,20 @@ use crate::dataplane::flow_table::{FlowTable, key};
 use crate::dataplane::sweep::{Now, Orders, Sweeper};
 
 /// A first part of 64 slots.
-const SETS: u32 = 4 << LEVELS;
+pub(super) const SETS: u32 = 4 << LEVELS;
 const METHODS: [Method; 3] = [Method::Direct, Method::Nat, Method::FullNat];
 
 fn method(flow: u32) -> Method {
     METHODS[flow as usize % METHODS.len()]
 }
 
-fn fill<A: Address>(table: &FlowTable<A>, flows: u32) -> u64 {
+pub(super) fn fill<A: Address>(table: &FlowTable<A>, flows: u32) -> u64 {
     let stored = (0..flows).map(|flow| put(table, flow, method(flow), (0, 0), (7, 7)));
     stored.map(|(_, reply)| 1 + u64::from(reply.is_some())).sum()
 }
 
 /// Every flow is there once, whole, and nothing else is.
-fn assert_whole<A: Address>(table: &FlowTable<A>, flows: u32) {
+pub(super) fn assert_whole<A: Address>(table: &FlowTable<A>, flows: u32) {
     let mut halves_there = 0;
     for flow in 0..flows {
         let (forward, _) = halves::<A>(flow, method(flow), 0, 0);
@@ -87,18 +87,6 @@ fn what_a_burst_stored_beyond_the_part_is_found_and_comes_to_its_place_ipv6() {
 }
 
 #[test]
-fn between_two_sweeps_there_is_room_for_nearly_half_the_table() {
-    let mut table: FlowTable<V4> = table(1 << 12);
-    let slots = table.slots() as u32;
-    let forward = |flow| halves::<V4>(flow, Method::Direct, 0, 0).0;
-    let full = (0..slots).find(|flow| table.insert(&forward(*flow)).is_err()).unwrap();
-    assert!(f64::from(full) > 0.45 * f64::from(slots), "{full} of {slots}");
-    table.grow(full.into(), &Pool::default(), &mut || {});
-    assert_eq!((table.level(), table.is_settled()), (LEVELS, true));
-    assert!((0..full).all(|flow| table.find(&key(&forward(flow))).is_some()));
-}
-
-#[test]
 fn a_table_doubles_when_seven_tenths_of_the_part_are_in_use() {
     let mut table: FlowTable<V4> = table(SETS);
     for (entries, level) in [(0, 0), (44, 0), (45, 1), (0, 1), (358, 3), (359, 4), (100_000, 4)] {
@@ -112,11 +100,15 @@ fn a_table_doubles_when_seven_tenths_of_the_part_are_in_use() {
 /// flow's forward half.
 #[test]
 fn no_flow_is_missed_while_the_table_grows() {
-    const FLOWS: u32 = 40;
-    for round in 0..50 {
+    misses_no_flow(40, 50, &[48, 96, 192, 384]);
+}
+
+/// The table grows to each of these numbers of entries, and is the whole one then.
+pub(super) fn misses_no_flow(flows: u32, rounds: u32, grows: &[u64]) {
+    for round in 0..rounds {
         let file = TableFile::<V4>::new(SETS);
         let mut table = file.map();
-        fill(&table, FLOWS);
+        fill(&table, flows);
         let stop = AtomicBool::new(false);
         let running: Running = Arc::new((0..2).map(|_| AtomicU64::new(0)).collect());
         thread::scope(|scope| {
@@ -124,7 +116,7 @@ fn no_flow_is_missed_while_the_table_grows() {
                 let (table, stop, running) = (file.map(), &stop, Arc::clone(&running));
                 scope.spawn(move || {
                     while !stop.load(Relaxed) {
-                        for flow in 0..FLOWS {
+                        for flow in 0..flows {
                             let _run = Run::begin(&running[cpu]);
                             let (forward, _) = halves::<V4>(flow, method(flow), 0, 0);
                             let at = table.find(&key(&forward)).expect("the flow is there");
@@ -140,18 +132,16 @@ fn no_flow_is_missed_while_the_table_grows() {
                     }
                 })
             });
-            for level in 1..=LEVELS {
-                let entries = table.slots_of(level - 1) * 3 / 4;
-                table.grow(entries, &pool::<V4>(), &mut || grace(&running));
-                assert_eq!(table.level(), level);
+            for entries in grows {
+                table.grow(*entries, &pool::<V4>(), &mut || grace(&running));
             }
             stop.store(true, Relaxed);
             for reader in readers {
                 reader.join().unwrap_or_else(|_| panic!("round {round}"));
             }
         });
-        assert!(table.is_settled());
-        assert_whole(&table, FLOWS);
+        assert_eq!((table.level(), table.is_settled()), (LEVELS, true));
+        assert_whole(&table, flows);
     }
 }
 
@@ -266,13 +256,16 @@ fn what_spills_while_the_table_grows_is_looked_for_until_it_is_in_its_place() {
 /// The daemon is killed in one grace period after the other, and the next one does not know the pool at first.
 #[test]
 fn growth_that_ended_half_way_is_finished_by_the_next_daemon_and_loses_nothing() {
-    const FLOWS: u32 = 40;
+    is_finished_by_the_next_daemon(40);
+}
+
+pub(super) fn is_finished_by_the_next_daemon(flows: u32) {
     let hops = || memory_file(lb_common::limits::HOPS as usize * size_of::<lb_common::backend::Hop>());
     for died in 1..=9 {
         let file = TableFile::<V4>::new(SETS);
         let mut table = file.map();
         let (mut stored, mut graces) = (0, 0);
-        for flow in 0..FLOWS {
+        for flow in 0..flows {
             stored += 1 + u64::from(put(&table, flow, method(flow), (0, 0), (7, 7)).1.is_some());
         }
         let died = catch_unwind(AssertUnwindSafe(|| {
@@ -295,7 +288,7 @@ fn growth_that_ended_half_way_is_finished_by_the_next_daemon_and_loses_nothing()
             }
         }
         assert!(sweeper.ipv4.is_settled(), "{died:?} {graces}");
-        assert_whole(&sweeper.ipv4, FLOWS);
+        assert_whole(&sweeper.ipv4, flows);
         assert!(died.is_err() || graces < 9, "it has more grace periods than these");
     }
 }

@@ -4,6 +4,7 @@ mod growth;
 mod halves;
 mod hammer;
 mod model;
+mod room;
 
 use std::marker::PhantomData;
 use std::os::fd::{AsFd as _, FromRawFd as _, OwnedFd};

@@ -58,12 +58,9 @@ fn like_a_map<A: Address>(steps: Vec<Step>) -> Result<(), TestCaseError> {
                     free(first).or_else(|| free(1 - first))
                 };
                 let part = extent::part_of(table.level());
-                let beyond = || {
-                    (table.level() < levels)
-                        .then(|| extent::sets_at(hash, 1, extent::beyond(levels)))
-                        .and_then(free_in)
-                };
-                let expected = free_in(extent::sets(hash, 1, part)).or_else(beyond);
+                let spilled = |level| free_in(extent::sets_at(hash, 1, extent::beyond(level)));
+                let expected = free_in(extent::sets(hash, 1, part))
+                    .or_else(|| (table.level() + 1..=levels).rev().find_map(spilled));
                 prop_assert_eq!(table.insert(&half(flow)), expected.ok_or(Full));
                 if let Some(slot) = expected {
                     there.insert(flow, slot);
