@@ -86,20 +86,23 @@ fn everywhere<A: Table>(key: &FlowKey<A>) -> u32 {
     if slot != NONE || !extent::has_elsewhere(extent) {
         return slot;
     }
-    for level in 0..A::levels() {
-        if extent::is_former(extent, level) {
-            let slot = A::search_at(key, extent::part_of(level));
+    // What spilled did so to the last level first.
+    let mut level = A::levels();
+    while level > 0 {
+        let before = level - 1;
+        if extent::is_former(extent, before) {
+            let slot = A::search_at(key, extent::part_of(before));
             if slot != NONE {
                 return slot;
             }
         }
-        let doubled = level + 1;
-        if extent::has_beyond(extent, doubled) {
-            let slot = A::search_at(key, extent::beyond(doubled));
+        if extent::has_beyond(extent, level) {
+            let slot = A::search_at(key, extent::beyond(level));
             if slot != NONE {
                 return slot;
             }
         }
+        level = before;
     }
     NONE
 }

@@ -1,17 +1,19 @@
 //! Growth of the part of a table that is in use. See [`lb_common::extent`].
 //!
-//! A half is moved by a copy in its new place, which programs find first, and the end of the old one:
+//! A half is moved by a copy in its new place, and the end of the old one:
 //!
 //! 1. The word says that halves are being moved, and the part is made larger. After a grace period every program stores by
 //!    the new part, and looks for what it does not find there by the old one.
 //! 2. Every half that is not in its place is copied there. After a grace period every program finds the copy.
-//! 3. The old half is killed. The forward half of a `fullnat` flow is found by its number too, which its reply half names: that
-//!    one first names the copy, and the old half is killed a grace period later.
-//! 4. After a grace period it is freed. When all are in their place, nothing is looked for by the old part any more.
+//! 3. The old half is killed, and what programs wrote into it meanwhile is carried to the copy. The forward half of a `fullnat`
+//!    flow is found by its number too, which its reply half names: that one first names the copy, and the old half is killed a
+//!    grace period later.
+//! 4. After a grace period what programs that had the old half in hand wrote into it since is carried too, and it is freed. When
+//!    all are in their place, nothing is looked for by the old part any more.
 //!
-//! What is in its place, and was put into a later slot of it because the part was full, moves in the same way. So does what is in a
-//! set that another half has no room in, if there is some in its own other set: where that one is looked at last, programs go on with
-//! the old half until it is killed.
+//! What is in its place, and was put into a later slot of it because the part was full, moves in the same way. So does what is in
+//! a set that another half has no room in, if there is some in its own other set; where that one is looked at last, programs go on
+//! with the old half until it is killed.
 //!
 //! Whoever is killed in between leaves halves that are there twice, and the word says so: the next sweep goes on before it does
 //! anything else. A program that takes a flow out of use meanwhile takes its twin too.
@@ -19,11 +21,12 @@
 #![deny(clippy::disallowed_methods)]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::Ordering::{AcqRel, Relaxed};
+use std::mem;
+use std::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 
 use lb_common::addr::Address;
 use lb_common::extent::{self, MOVING, SPILLED};
-use lb_common::flow::{CROWDED, LIVE, REPLY, SEEN_FIN, SEEN_RST, Slot, WAYS};
+use lb_common::flow::{CROWDED, REPLY, SEEN_FIN, SEEN_RST, Slot, WAYS};
 use lb_common::hash::slot_hash;
 use lb_common::service::Method;
 
@@ -48,21 +51,15 @@ struct Move {
     /// The reply half names the slot.
     named: bool,
     /// `None` if the copy was there before.
-    copied: Option<Copied>,
+    carried: Option<Carried>,
 }
 
-/// What programs may have written into the old half since it was copied.
+/// What of the old half the copy has, of that which programs write.
 #[derive(Clone, Copy)]
-struct Copied {
+struct Carried {
     state: u32,
     place: u32,
     last_seen: u32,
-}
-
-impl Copied {
-    const fn of<A: Address>(half: &Slot<A>) -> Option<Self> {
-        Some(Self { state: half.state, place: half.place, last_seen: half.last_seen })
-    }
 }
 
 /// A half that may have to move, and the sets of its place.
@@ -115,19 +112,19 @@ impl<A: Address> FlowTable<A> {
         grace();
         let (mut moved, mut rounds) = (0, 0);
         let found = loop {
-            let found = self.copy(word, pool, Self::copy_misplaced);
-            let came = self.finish(&found.moves, pool, grace);
-            let left = self.finish(&self.make_room(word, pool, &found.wanted), pool, grace);
-            moved += came + left;
+            let mut found = self.copy(word, pool, Self::copy_misplaced);
+            let came = self.finish(mem::take(&mut found.moves), pool, grace);
+            let made_room = self.finish(self.make_room(word, pool, &found.wanted), pool, grace);
+            moved += came + made_room;
             rounds += 1;
             // What has moved makes room for others.
-            if found.left < Left::NoRoom || came + left == 0 || rounds == ROUNDS {
+            if found.left < Left::NoRoom || came + made_room == 0 || rounds == ROUNDS {
                 break found;
             }
         };
         if grows && found.left == Left::Nothing {
             let displaced = self.copy(word, pool, Self::copy_displaced);
-            moved += self.finish(&displaced.moves, pool, grace);
+            moved += self.finish(displaced.moves, pool, grace);
         }
         match found.left {
             Left::Nothing => self.extent.settle(word),
@@ -141,27 +138,26 @@ impl<A: Address> FlowTable<A> {
     }
 
     /// Returns how many halves have moved.
-    fn finish(&mut self, moves: &[Move], pool: &Pool, grace: &mut impl FnMut()) -> u64 {
+    fn finish(&mut self, mut moves: Vec<Move>, pool: &Pool, grace: &mut impl FnMut()) -> u64 {
         if moves.is_empty() {
             return 0;
         }
         grace();
-        let (named, others): (Vec<_>, Vec<_>) = moves.iter().partition(|half| half.named);
-        for half in others {
+        for half in moves.iter_mut().filter(|half| !half.named) {
             self.replace(half);
         }
-        for half in &named {
-            self.tell_reply(half, pool);
-        }
-        if !named.is_empty() {
+        if moves.iter().any(|half| half.named) {
+            for half in moves.iter().filter(|half| half.named) {
+                self.tell_reply(half, pool);
+            }
             grace();
-            for half in named {
+            for half in moves.iter_mut().filter(|half| half.named) {
                 self.replace(half);
             }
         }
         grace();
-        for half in moves {
-            self.tell_end(half);
+        for half in &mut moves {
+            self.carry(half);
             self.free(half.from);
         }
         moves.len() as u64
@@ -209,7 +205,7 @@ impl<A: Address> FlowTable<A> {
                 }
                 found.twice |= twin.is_some();
             } else if let Some(to) = twin {
-                found.moves.push(Move { from, to, named, copied: None });
+                found.moves.push(Move { from, to, named, carried: None });
             } else {
                 match to_its_place(self, &Candidate { from, half, hash, sets }) {
                     Ok(Some(to)) => found.moves.push(self.copied(from, to, &half)),
@@ -231,7 +227,8 @@ impl<A: Address> FlowTable<A> {
         if self.get(from).is_none() {
             self.kill(to);
         }
-        Move { from, to, named: is_named(half), copied: Copied::of(half) }
+        let Slot { state, place, last_seen, .. } = *half;
+        Move { from, to, named: is_named(half), carried: Some(Carried { state, place, last_seen }) }
     }
 
     /// Copies as many halves of each set as are wanted of it to their other set, if that is not wanted too and has room.
@@ -255,7 +252,7 @@ impl<A: Address> FlowTable<A> {
             let (set, most) = (*set, *most as usize);
             (set * WAYS..(set + 1) * WAYS).filter_map(move |from| to_the_other_set(set, from)).take(most)
         };
-        wanted.iter().flat_map(of_set).collect()
+        wanted.iter().flat_map(of_set).take(MOST).collect()
     }
 
     fn copy_misplaced(&self, candidate: &Candidate<A>) -> Result<Option<u32>, Full> {
@@ -288,39 +285,40 @@ impl<A: Address> FlowTable<A> {
         }
     }
 
-    /// Tells the new half how the connection ended, if a program wrote that into the old one after all: it was found before the new
-    /// one until it was killed.
-    fn tell_end(&self, moved: &Move) {
-        let (Some(copied), Some(old), Some(new)) =
-            (moved.copied, self.words(moved.from), self.words(moved.to))
-        else {
-            return;
-        };
-        let ended = old[Layout::<A>::STATE].load(Relaxed) & !copied.state & (SEEN_FIN | SEEN_RST);
-        if ended != 0 {
-            new[Layout::<A>::STATE].fetch_or(ended, AcqRel);
+    /// Ends the old half.
+    fn replace(&self, moved: &mut Move) {
+        if self.kill(moved.from) {
+            self.carry(moved);
+        } else if moved.carried.is_some() {
+            self.kill(moved.to);
         }
     }
 
-    /// Ends the old half, and tells the new one what a program wrote into the old one: how the connection ended, another
-    /// return hop, and when.
-    fn replace(&self, moved: &Move) {
-        let (Some(old), Some(new)) = (self.words(moved.from), self.words(moved.to)) else {
+    /// Tells the copy what programs wrote into the old half since it was last told: how the connection ended, or that it goes on
+    /// after all, another return hop, and when.
+    fn carry(&self, moved: &mut Move) {
+        let (Some(before), Some(old), Some(new)) =
+            (&mut moved.carried, self.words(moved.from), self.words(moved.to))
+        else {
             return;
         };
-        let state = old[Layout::<A>::STATE].fetch_and(!LIVE, AcqRel);
-        let Some(copied) = moved.copied else {
-            return;
-        };
-        if state & LIVE == 0 {
-            self.kill(moved.to);
-            return;
+        let [state, place, last_seen] =
+            [Layout::<A>::STATE, Layout::<A>::PLACE, Layout::<A>::LAST_SEEN].map(|at| old[at].load(Acquire));
+        let ends = SEEN_FIN | SEEN_RST;
+        let (set, cleared) = (state & !before.state & ends, before.state & !state & ends);
+        if set != 0 {
+            new[Layout::<A>::STATE].fetch_or(set, AcqRel);
         }
-        new[Layout::<A>::STATE].fetch_or(state & !copied.state & (SEEN_FIN | SEEN_RST), AcqRel);
-        for (at, copied) in [(Layout::<A>::PLACE, copied.place), (Layout::<A>::LAST_SEEN, copied.last_seen)] {
+        if cleared != 0 {
+            new[Layout::<A>::STATE].fetch_and(!cleared, AcqRel);
+        }
+        for (at, before, now) in
+            [(Layout::<A>::PLACE, before.place, place), (Layout::<A>::LAST_SEEN, before.last_seen, last_seen)]
+        {
             // Unless a program wrote a later one there.
-            let _ = new[at].compare_exchange(copied, old[at].load(Relaxed), Relaxed, Relaxed);
+            let _ = new[at].compare_exchange(before, now, Relaxed, Relaxed);
         }
+        *before = Carried { state, place, last_seen };
     }
 }
 

@@ -98,10 +98,12 @@ impl<A: Address> FlowTable<A> {
     #[must_use]
     pub fn find(&self, key: &FlowKey<A>) -> Option<u32> {
         let (hash, extent) = (slot_hash(key, self.seed), self.extent.load());
-        let former = (0..self.levels).filter(|level| is_former(extent, *level)).map(part_of);
-        let beyond = (1..=self.levels).filter(|level| has_beyond(extent, *level)).map(beyond);
         self.find_in(key, hash, sets(hash, self.base, part(extent))).or_else(|| {
-            let mut elsewhere = former.chain(beyond);
+            // In the order of the program: of two there is only one that it finds.
+            let mut elsewhere = (0..self.levels).rev().flat_map(|level| {
+                let former = is_former(extent, level).then_some(part_of(level));
+                former.into_iter().chain(has_beyond(extent, level + 1).then_some(beyond(level + 1)))
+            });
             elsewhere.find_map(|at| self.find_in(key, hash, sets_at(hash, self.base, at)))
         })
     }

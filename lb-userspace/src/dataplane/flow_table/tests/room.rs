@@ -1,7 +1,5 @@
 //! A table that fills at once, as after a failover, when all flows of the other node come.
 
-use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use lb_common::addr::V4;
@@ -58,45 +56,70 @@ fn a_crowd_that_was_half_way_to_its_place_loses_nobody() {
     is_finished_by_the_next_daemon(crowd());
 }
 
+/// What programs write into a half.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Written {
+    ended: u32,
+    place: u32,
+}
+
 /// A program that looked for a flow before the grace period may write into what it found until the end of that, and one that looks
 /// for it writes into what it finds.
 #[test]
 fn what_programs_write_while_a_half_makes_room_is_kept() {
     const FLOWS: u32 = SETS * WAYS / 5 * 4;
+    let ends = SEEN_FIN | SEEN_RST;
     let file = TableFile::<V4>::new(SETS);
     let (mut table, program) = (file.map(), file.map());
     for flow in 0..FLOWS {
         table.insert(&half(flow)).unwrap();
     }
-    let find = |flow| program.find(&key(&half(flow))).unwrap();
-    let first = |flow, slot: u32| {
-        let hash = slot_hash(&key(&half(flow)), SEED);
+    let find = |flow: usize| program.find(&key(&half(flow as u32))).unwrap();
+    let read = |slot| {
+        let Slot { state, place, .. } = program.get(slot).unwrap();
+        Written { ended: state & ends, place }
+    };
+    let is_first = |flow: usize, slot: u32| {
+        let hash = slot_hash(&key(&half(flow as u32)), SEED);
         extent::sets(hash, program.base, extent::part_of(LEVELS))[0] == slot / WAYS
     };
-    let write = |slot: u32, bits| {
-        program.words(slot).unwrap()[Layout::<V4>::STATE].fetch_or(bits, Relaxed);
+    let mut at: Vec<_> = (0..FLOWS as usize).map(find).collect();
+    let mut expected: Vec<_> = at.iter().map(|slot| read(*slot)).collect();
+    let (mut seed, mut late) = (1_u64, 0);
+    let mut random = || {
+        // Knuth's MMIX.
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as u32
     };
-    let before = RefCell::new((0..FLOWS).map(find).collect::<Vec<_>>());
-    let written = RefCell::new(BTreeMap::from_iter((0..FLOWS).map(|flow| (flow, 0))));
-    let mut late = 0;
     table.grow(FLOWS.into(), &Pool::default(), &mut || {
-        for (flow, bits) in written.borrow_mut().iter_mut() {
-            let now = find(*flow);
-            let was = std::mem::replace(&mut before.borrow_mut()[*flow as usize], now);
-            if first(*flow, was) && !first(*flow, now) {
-                write(was, SEEN_FIN);
-                *bits |= SEEN_FIN;
-                late += 1;
-            } else if flow % 3 == 0 {
-                write(now, SEEN_RST);
-                *bits |= SEEN_RST;
+        for flow in 0..at.len() {
+            let (was, now) = (at[flow], find(flow));
+            at[flow] = now;
+            assert_eq!(read(now), expected[flow], "flow {flow}");
+            late += u32::from(is_first(flow, was) && !is_first(flow, now));
+            let words = program.words(was).unwrap();
+            match random() % 5 {
+                bit @ (0 | 1) => {
+                    let bit = [SEEN_FIN, SEEN_RST][bit as usize];
+                    words[Layout::<V4>::STATE].fetch_or(bit, Relaxed);
+                    expected[flow].ended |= bit;
+                }
+                2 => {
+                    words[Layout::<V4>::STATE].fetch_and(!ends, Relaxed);
+                    expected[flow].ended = 0;
+                }
+                3 => {
+                    expected[flow].place = random();
+                    words[Layout::<V4>::PLACE].store(expected[flow].place, Relaxed);
+                }
+                _ => {}
             }
         }
     });
     assert!(table.is_settled());
     assert!(late > 0, "nothing made room: this proves nothing");
-    for (flow, bits) in written.take() {
-        assert_eq!(program.get(find(flow)).unwrap().state & (SEEN_FIN | SEEN_RST), bits, "flow {flow}");
+    for (flow, expected) in expected.into_iter().enumerate() {
+        assert_eq!(read(find(flow)), expected, "flow {flow}");
     }
     assert_eq!(table.used().count(), FLOWS as usize);
 }
