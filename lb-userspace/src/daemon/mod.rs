@@ -22,6 +22,7 @@ mod instances;
 mod kept;
 mod notify;
 mod page;
+mod patience;
 mod reload;
 mod signals;
 mod snapshot;
@@ -59,6 +60,7 @@ use forwarding::Forwarding;
 use instances::Instances;
 use kept::Kept;
 use page::Page;
+use patience::Patience;
 use reload::{ReloadError, Reloads, Source};
 use signals::{Asked, Signals};
 
@@ -125,7 +127,7 @@ pub(crate) struct Daemon {
     commands: mpsc::Sender<Command>,
     destinations: watch_channel::Sender<BTreeSet<IpAddr>>,
     path_mtu: PathMtu,
-    began: Instant,
+    patience: Patience,
 }
 
 /// What the drivers say.
@@ -219,7 +221,7 @@ fn start(options: Options, keeper: Keeper, flows: &Flows) -> Result<(Daemon, Inb
         commands,
         destinations,
         path_mtu: PathMtu::default(),
-        began: Instant::now(),
+        patience: Patience::new(Instant::now()),
         options,
     };
     let inbox = Inbox {
@@ -239,7 +241,7 @@ impl Daemon {
         let _watch = watch::start(&self.options.config, saved).inspect_err(|error| {
             tracing::warn!("a save of the configuration is not noticed: {error}; use `evenkeel apply`");
         });
-        let mut saved_until = None;
+        let (mut saved_until, mut reports) = (None, Vec::new());
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         // Not before SIGHUP is a reload: without a handler it would end the process.
@@ -256,7 +258,7 @@ impl Daemon {
                     drop(self.reload(None).await);
                 }
                 Some(command) = inbox.commands.recv() => self.handle_command(command).await,
-                Some(report) = inbox.reports.recv() => self.handle_report(&report),
+                _ = inbox.reports.recv_many(&mut reports, WAITING) => self.handle_reports(reports.drain(..)),
                 Some(event) = inbox.events.recv() => self.handle_event(event),
                 Some(found) = inbox.ways.recv() => {
                     if self.forwarding.handle_ways(found, Instant::now()) {
@@ -274,6 +276,9 @@ impl Daemon {
         self.forwarding.follow_interfaces(&self.config.interfaces);
         self.instances.start_waiting();
         self.look_at_masters();
+        if !self.checks.has_unheard() {
+            self.patience.heard_all();
+        }
         self.reconcile();
         self.destinations.send_if_modified(|known| {
             let wanted = self.forwarding.destinations(&self.config);
@@ -296,25 +301,28 @@ impl Daemon {
         }
     }
 
-    fn handle_report(&mut self, report: &Report) {
-        if self.checks.handle_report(report, Instant::now()) {
+    /// All that are there before the maps are touched once: of many backends that are found up at the same time none waits for the
+    /// tables of those before it.
+    fn handle_reports(&mut self, reports: impl Iterator<Item = Report>) {
+        let now = Instant::now();
+        let changed = reports.filter(|report| self.checks.handle_report(report, now)).count() > 0;
+        if changed {
             self.reconcile();
             // A backend that has just answered is in the kernel's neighbour table: no need to wait for the next round.
             self.destinations.send_modify(|_| {});
         }
     }
 
-    /// Right after the start an earlier daemon's tables are left alone until the checks have spoken, but no longer than a
-    /// check may take: it knew which backends were up.
     fn desired(&self, config: &Config) -> Desired {
-        let running = self.began.elapsed();
+        let now = Instant::now();
         let known = Known {
             hz: self.clock.hz(),
             health: &|service, backend| self.checks.state(service, backend),
             standing: &|service, backend| self.admin.standing(service, backend),
             reach: &|address| self.forwarding.ways.reach(address),
             patient: &|service| {
-                running < service.check.as_ref().map_or(Duration::ZERO, |check| check.timeout) + SWEEP
+                let timeout = service.check.as_ref().map_or(Duration::ZERO, |check| check.timeout);
+                self.patience.lasts(timeout, self.checks.is_unheard(service), now)
             },
         };
         desired(config, &known)

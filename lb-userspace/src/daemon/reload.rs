@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::control::{Applied, Apply};
 use super::forwarding::ReconcileError;
 use super::page::PageError;
+use super::patience::Patience;
 use super::snapshot::unix;
 use super::{Daemon, timeouts};
 use crate::config::model::{Config, Flows};
@@ -164,7 +165,7 @@ impl Daemon {
     }
 
     async fn begin_with(&mut self, source: Source) -> Result<(), ReloadError> {
-        self.began = Instant::now();
+        self.patience = Patience::new(Instant::now());
         self.configure(source.config).await?;
         self.last_applied.keep(source.text);
         Ok(())
