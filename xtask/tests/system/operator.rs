@@ -1,17 +1,17 @@
 //! Backends that an operator takes out and back in, and backends that vanish, as clients and the command line see it.
 
 use std::process::Output;
-use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use xtask::status::{Backend, BackendState, Service};
+use anyhow::{Context as _, Result, ensure};
+use xtask::status::{BackendState, Service};
 use xtask::testbed::clients::{Client as _, HttpClient};
 use xtask::testbed::dual_stack::{Arms, CHECK, DualStack, HTTP, Method, service};
-use xtask::testbed::{Node, TestBed, wait_for};
+use xtask::testbed::servers::nginx::HUGE;
+use xtask::testbed::{Node, TestBed};
 
 use crate::support::{
-    A_WHILE, assert_spread_over, connect, connect_to, dual_stack, fetch, kept_connections, new_connections,
+    A_WHILE, assert_spread_over, connect, connect_to, download, dual_stack, kept_connections, new_connections,
 };
 
 /// Two servers behind a service `web`.
@@ -29,12 +29,6 @@ fn assert_reset(connection: &mut HttpClient) -> Result<()> {
     Ok(())
 }
 
-fn backend(node: &Node, address: &str) -> Result<Backend> {
-    let services = node.status()?.services;
-    let mut backends = services.into_iter().flat_map(|service| service.backends);
-    backends.find(|backend| backend.address == address).with_context(|| format!("no backend {address}"))
-}
-
 #[test]
 #[ignore = "needs root: cargo xtask test"]
 fn a_long_download_survives_the_drain_of_its_server_which_gets_nothing_new_until_undrained() -> Result<()> {
@@ -42,12 +36,7 @@ fn a_long_download_survives_the_drain_of_its_server_which_gets_nothing_new_until
         let mut bed = web(Method::Nat)?;
         let name = format!("web/{address}");
         // Both servers have downloads.
-        let downloads: Vec<_> = (0..8)
-            .map(|_| {
-                let client = bed.client.clone();
-                thread::spawn(move || fetch(&client, service, "/slow"))
-            })
-            .collect();
+        let downloads = (0..20).map(|_| download(&bed.client, service)).collect::<Result<Vec<_>>>()?;
         bed.node.wait_until("downloads on s1", |status| {
             let mut backends = status.services.iter().flat_map(|service| &service.backends);
             backends.any(|backend| backend.address == address && backend.active_flows > 0)
@@ -62,8 +51,8 @@ fn a_long_download_survives_the_drain_of_its_server_which_gets_nothing_new_until
         let report = new_connections(&bed.client, service).stop_after(A_WHILE)?;
         assert_spread_over(&report, &["s2"])?;
         for download in downloads {
-            let length = download.join().map_err(|_| anyhow!("a download panicked"))??.len();
-            ensure!(length == 2_000_000, "{length} bytes came");
+            let length = download.finish()?.len();
+            ensure!(length == HUGE, "{length} bytes came");
         }
 
         let said = bed.node.evenkeel(&["undrain", &name])?;
@@ -103,14 +92,9 @@ fn a_download_from_a_server_that_is_disabled_ends_in_a_reset() -> Result<()> {
     let bed = web(Method::Nat)?;
     let [service, _] = Method::Nat.services(HTTP);
     bed.node.evenkeel(&["disable", "10.0.0.22:80"])?;
-    let client = bed.client.clone();
-    let download = thread::spawn(move || fetch(&client, service, "/slow"));
-    wait_for("the download to begin", Duration::from_secs(20), || {
-        Ok((backend(&bed.node, "10.0.0.21:80")?.traffic.reply_bytes > 100_000).then_some(()))
-    })?;
+    let download = download(&bed.client, service)?;
     bed.node.evenkeel(&["disable", "10.0.0.21:80"])?;
-    let ended = download.join().map_err(|_| anyhow!("it panicked"))?;
-    let error = ended.err().context("it went on to its end")?;
+    let error = download.finish().err().context("it went on to its end")?;
     ensure!(format!("{error:#}").contains("Connection reset by peer"), "{error:#}");
     Ok(())
 }

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use xtask::testbed::clients::{Client as _, Connections, HttpClient, Load, Report, UdpClient};
+use xtask::testbed::clients::{Client as _, Connections, Download, HttpClient, Load, Report, UdpClient};
 use xtask::testbed::data_centre::{DataCentre, Plan};
 use xtask::testbed::dual_stack::{Arms, DualStack};
 use xtask::testbed::servers::{Nginx, UdpNames};
@@ -27,6 +27,11 @@ pub(crate) fn dual_stack(arms: Arms) -> Result<DualStack> {
 /// Asks once for a path, on a connection of its own.
 pub(crate) fn fetch(client: &Host, service: SocketAddr, path: &str) -> Result<String> {
     client.enter(|| HttpClient::new(service, path, Connections::PerRequest).ask())
+}
+
+/// Begins to download the longest file there is.
+pub(crate) fn download(client: &Host, service: SocketAddr) -> Result<Download> {
+    client.enter(|| HttpClient::new(service, "/huge", Connections::PerRequest).begin())
 }
 
 /// Opens a connection that is kept, and tells which server it is to.

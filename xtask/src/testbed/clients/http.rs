@@ -51,7 +51,19 @@ impl HttpClient {
         Ok(BufReader::new(stream))
     }
 
-    fn exchange(&self, stream: &mut BufReader<TcpStream>) -> Result<String> {
+    /// Asks on a connection of its own, and takes no more of the answer than its head: nothing ends before [`Download::finish`], as
+    /// long as it does not fit into the buffers of both ends.
+    ///
+    /// # Errors
+    /// As [`Client::ask`].
+    pub fn begin(&self) -> Result<Download> {
+        let mut stream = self.connect()?;
+        let length = self.request(&mut stream)?;
+        Ok(Download { stream, length })
+    }
+
+    /// Returns how long the body is that follows.
+    fn request(&self, stream: &mut BufReader<TcpStream>) -> Result<usize> {
         let connection = match self.connections {
             Connections::Kept => "keep-alive",
             Connections::PerRequest => "close",
@@ -70,10 +82,31 @@ impl HttpClient {
         stream.read_line(&mut line).context("receive")?;
         ensure!(!line.is_empty(), "closed without an answer");
         ensure!(line.split(' ').nth(1) == Some("200"), "answered {}", line.trim());
-        let mut body = vec![0; body_length(stream)?];
-        stream.read_exact(&mut body).context("receive")?;
-        Ok(String::from_utf8_lossy(&body).trim().to_owned())
+        body_length(stream)
     }
+}
+
+/// An answer of which the client has only taken the head.
+#[derive(Debug)]
+pub struct Download {
+    stream: BufReader<TcpStream>,
+    length: usize,
+}
+
+impl Download {
+    /// Takes the body.
+    ///
+    /// # Errors
+    /// The connection broke.
+    pub fn finish(mut self) -> Result<Vec<u8>> {
+        read_body(&mut self.stream, self.length)
+    }
+}
+
+fn read_body(stream: &mut BufReader<TcpStream>, length: usize) -> Result<Vec<u8>> {
+    let mut body = vec![0; length];
+    stream.read_exact(&mut body).context("receive")?;
+    Ok(body)
 }
 
 impl Client for HttpClient {
@@ -82,11 +115,12 @@ impl Client for HttpClient {
             Some(stream) => stream,
             None => self.connect()?,
         };
-        let body = self.exchange(&mut stream)?;
+        let length = self.request(&mut stream)?;
+        let body = read_body(&mut stream, length)?;
         if self.connections == Connections::Kept {
             self.open = Some(stream);
         }
-        Ok(body)
+        Ok(String::from_utf8_lossy(&body).trim().to_owned())
     }
 }
 

@@ -5,7 +5,7 @@ pub mod load;
 pub mod mysql;
 pub mod udp;
 
-pub use http::{Connections, HttpClient};
+pub use http::{Connections, Download, HttpClient};
 pub use load::{Client, Load, Report};
 pub use mysql::{MySqlClient, MySqlSession};
 pub use udp::UdpClient;

@@ -11,8 +11,7 @@ use crate::testbed::{Host, Process, wait_for};
 pub const HUGE: usize = 11 << 20;
 
 /// On port 80 of every address of its host: `/` answers the name, `/healthz` `ok`, `/large` 200,000 bytes, `/huge`
-/// [`HUGE`] bytes, `/slow` 2,000,000 bytes in about four seconds; `/upload` answers the name after it has taken all
-/// that was posted, at most [`HUGE`] bytes.
+/// [`HUGE`] bytes; `/upload` answers the name after it has taken all that was posted, at most [`HUGE`] bytes.
 #[derive(Debug)]
 pub struct Nginx {
     host: Host,
@@ -27,7 +26,7 @@ impl Nginx {
     pub fn start(host: &Host) -> Result<Self> {
         let folder = host.folder().join("nginx");
         fs::create_dir_all(&folder)?;
-        for (name, length) in [("large", 200_000), ("huge", HUGE), ("slow", 2_000_000)] {
+        for (name, length) in [("large", 200_000), ("huge", HUGE)] {
             fs::write(folder.join(name), vec![b'x'; length])?;
         }
         let configuration = folder.join("nginx.conf");
@@ -87,7 +86,6 @@ http {
         location = /healthz { return 200 "ok\n"; }
         location = /large { root FOLDER; }
         location = /huge { root FOLDER; }
-        location = /slow { root FOLDER; limit_rate 500k; }
         # `return` would answer before the body is there; a proxy reads it first.
         location = /upload {
             client_max_body_size 11m;
