@@ -50,16 +50,6 @@ impl Checks {
         self.machine(service, backend).map_or(State::Up, Machine::state)
     }
 
-    /// Whether there is a backend of which no check has been heard of.
-    pub(super) fn has_unheard(&self) -> bool {
-        self.machines.values().any(is_unheard)
-    }
-
-    /// As [`Self::has_unheard`], of this service.
-    pub(super) fn is_unheard(&self, service: &Service) -> bool {
-        service.backends.iter().any(|backend| self.machine(service, backend).is_some_and(is_unheard))
-    }
-
     pub(super) fn machine(&self, service: &Service, backend: &Backend) -> Option<&Machine> {
         let backend = backend.check_address(service.check.as_ref()?);
         self.machines.get(&ProbeKey { service: service.name.clone(), backend })
@@ -94,10 +84,6 @@ fn machines(
         (key.clone(), machine)
     };
     wanted.iter().map(machine).collect()
-}
-
-fn is_unheard(machine: &Machine) -> bool {
-    machine.checked_at().is_none()
 }
 
 fn wanted(config: &Config) -> BTreeMap<ProbeKey, Check> {

@@ -22,7 +22,6 @@ mod instances;
 mod kept;
 mod notify;
 mod page;
-mod patience;
 mod reload;
 mod signals;
 mod snapshot;
@@ -60,7 +59,6 @@ use forwarding::Forwarding;
 use instances::Instances;
 use kept::Kept;
 use page::Page;
-use patience::Patience;
 use reload::{ReloadError, Reloads, Source};
 use signals::{Asked, Signals};
 
@@ -106,6 +104,8 @@ pub enum RunError {
 const WAITING: usize = 1024;
 /// Puts back what somebody else changed, and follows what changes with time.
 const SWEEP: Duration = Duration::from_secs(1);
+/// For the ways to backends to be found after the start, or after a check was heard of.
+const WAYS_FOUND: Duration = Duration::from_secs(1);
 /// For hooks to be told of the end.
 const HOOKS_END: Duration = Duration::from_secs(5);
 /// An editor writes a file in several steps.
@@ -127,7 +127,8 @@ pub(crate) struct Daemon {
     commands: mpsc::Sender<Command>,
     destinations: watch_channel::Sender<BTreeSet<IpAddr>>,
     path_mtu: PathMtu,
-    patience: Patience,
+    /// Ways are being looked for.
+    looks_until: Instant,
 }
 
 /// What the drivers say.
@@ -221,7 +222,7 @@ fn start(options: Options, keeper: Keeper, flows: &Flows) -> Result<(Daemon, Inb
         commands,
         destinations,
         path_mtu: PathMtu::default(),
-        patience: Patience::new(Instant::now()),
+        looks_until: Instant::now(),
         options,
     };
     let inbox = Inbox {
@@ -276,9 +277,6 @@ impl Daemon {
         self.forwarding.follow_interfaces(&self.config.interfaces);
         self.instances.start_waiting();
         self.look_at_masters();
-        if !self.checks.has_unheard() {
-            self.patience.heard_all();
-        }
         self.reconcile();
         self.destinations.send_if_modified(|known| {
             let wanted = self.forwarding.destinations(&self.config);
@@ -307,6 +305,7 @@ impl Daemon {
         let now = Instant::now();
         let changed = reports.filter(|report| self.checks.handle_report(report, now)).count() > 0;
         if changed {
+            self.look_for_ways();
             self.reconcile();
             // A backend that has just answered is in the kernel's neighbour table: no need to wait for the next round.
             self.destinations.send_modify(|_| {});
@@ -314,18 +313,19 @@ impl Daemon {
     }
 
     fn desired(&self, config: &Config) -> Desired {
-        let now = Instant::now();
         let known = Known {
             hz: self.clock.hz(),
             health: &|service, backend| self.checks.state(service, backend),
             standing: &|service, backend| self.admin.standing(service, backend),
             reach: &|address| self.forwarding.ways.reach(address),
-            patient: &|service| {
-                let timeout = service.check.as_ref().map_or(Duration::ZERO, |check| check.timeout);
-                self.patience.lasts(timeout, self.checks.is_unheard(service), now)
-            },
+            looking: Instant::now() < self.looks_until,
         };
         desired(config, &known)
+    }
+
+    /// A neighbour that the kernel did not know has answered by then.
+    fn look_for_ways(&mut self) {
+        self.looks_until = Instant::now() + WAYS_FOUND;
     }
 
     /// Brings the maps to what configuration and health ask for.

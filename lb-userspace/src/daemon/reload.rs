@@ -8,7 +8,6 @@ use thiserror::Error;
 use super::control::{Applied, Apply};
 use super::forwarding::ReconcileError;
 use super::page::PageError;
-use super::patience::Patience;
 use super::snapshot::unix;
 use super::{Daemon, timeouts};
 use crate::config::model::{Config, Flows};
@@ -165,7 +164,7 @@ impl Daemon {
     }
 
     async fn begin_with(&mut self, source: Source) -> Result<(), ReloadError> {
-        self.patience = Patience::new(Instant::now());
+        self.look_for_ways();
         self.configure(source.config).await?;
         self.last_applied.keep(source.text);
         Ok(())

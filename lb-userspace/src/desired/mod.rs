@@ -68,8 +68,6 @@ pub struct Service {
     pub members: usize,
     /// Flows may be elsewhere than the table says at any time.
     pub always_moved: bool,
-    /// The table that is there, if there is one, is better than what is known now.
-    pub keep_table: bool,
     /// Source addresses of `fullnat`.
     pub pool: Option<service::Sources>,
     /// What becomes of sources, by prefix: [`service::SOURCE_ALLOWED`] or [`service::SOURCE_DENIED`].
@@ -107,6 +105,8 @@ pub struct Backend {
     pub address: SocketAddr,
     /// Share of new flows relative to the others; 0 takes none.
     pub weight: u16,
+    /// Whether it takes new flows is not known yet: it does if it did.
+    pub unknown: bool,
     /// The flows it has may go on.
     pub serving: bool,
     pub identity: u32,
@@ -169,13 +169,13 @@ pub struct Known<'a> {
     pub health: &'a dyn Fn(&model::Service, &model::Backend) -> State,
     pub standing: &'a dyn Fn(&model::Service, &model::Backend) -> Standing,
     pub reach: &'a dyn Fn(IpAddr) -> Reach,
-    /// Whether a service should keep the table of an earlier daemon while something about it is unknown.
-    pub patient: &'a dyn Fn(&model::Service) -> bool,
+    /// Ways that are not known yet are just being looked for.
+    pub looking: bool,
 }
 
 /// A backend takes new flows while the operator wants it to, it is up, and there is a way to it. Until its first check
-/// has finished it takes none, but keeps those it has: they were given to it by an earlier daemon, which knew. It keeps them
-/// without a way too: that is no news of the backend, and it may be back before they notice.
+/// has finished it takes new ones only if it did before, and keeps those it has: they were given to it by an earlier daemon, or
+/// before it was checked. It keeps them without a way too: that is no news of the backend, and it may be back before they notice.
 #[must_use]
 pub fn desired(config: &Config, known: &Known<'_>) -> Desired {
     let of_family = |configured, family| service(config, configured, family, known);
@@ -208,11 +208,6 @@ fn service(
     }
     let reachable: Vec<&model::Backend> =
         configured.backends.iter().filter(|backend| takes(configured, backend, family)).collect();
-    let unknown = |backend: &&model::Backend| {
-        (known.standing)(configured, backend) == Standing::Active
-            && ((known.health)(configured, backend) == State::Checking
-                || (known.reach)(backend.address) == Reach::Unknown)
-    };
     let sources = sources::of(configured, family);
     let record = record::record(config, configured, family, !sources.is_empty(), known.hz);
     Some(Service {
@@ -220,7 +215,6 @@ fn service(
         kind: record::kind(configured.scheduler),
         members: record::members(configured.scheduler),
         always_moved: record::always_moved(configured),
-        keep_table: (known.patient)(configured) && reachable.iter().any(unknown),
         pool: sources::pool(configured, family),
         quic: quic(&reachable),
         drain: configured.drain,
@@ -248,12 +242,19 @@ fn quic(backends: &[&model::Backend]) -> BTreeMap<[u8; 8], SocketAddr> {
 fn backend(service: &model::Service, backend: &model::Backend, family: Family, known: &Known<'_>) -> Backend {
     let health = (known.health)(service, backend);
     let standing = (known.standing)(service, backend);
-    let reachable = (known.reach)(backend.address).takes_flows(service.check.is_some());
-    let takes_flows = standing == Standing::Active && health == State::Up && reachable;
+    let reach = (known.reach)(backend.address);
+    let unknown = match health {
+        State::Checking => reach != Reach::Lost,
+        State::Up => known.looking && reach == Reach::Unknown,
+        State::Down => false,
+    };
+    let takes_flows = unknown || health == State::Up && reach.takes_flows(service.check.is_some());
+    let wanted = standing == Standing::Active;
     let (high, low) = backend.limit.map_or((0, 0), |limit| (limit.high, limit.low));
     Backend {
         address: backend.socket(),
-        weight: if takes_flows { backend.weight } else { 0 },
+        weight: if wanted && takes_flows { backend.weight } else { 0 },
+        unknown: wanted && unknown,
         serving: standing != Standing::Out && health != State::Down,
         identity: identity(&service.name, family, protocol_number(service.protocol), backend.socket()),
         high,

@@ -22,14 +22,14 @@ struct World {
     health: State,
     standing: Standing,
     reach: Reach,
-    patient: bool,
+    looking: bool,
     hz: u32,
 }
 
 impl World {
     fn new(keys: &str) -> Self {
         let (config, reach) = (config(keys), Reach::Open);
-        Self { config, health: State::Up, standing: Standing::Active, reach, patient: false, hz: 250 }
+        Self { config, health: State::Up, standing: Standing::Active, reach, looking: false, hz: 250 }
     }
 
     fn desired(&self) -> Desired {
@@ -38,7 +38,7 @@ impl World {
             health: &|_, _| self.health,
             standing: &|_, _| self.standing,
             reach: &|_| self.reach,
-            patient: &|_| self.patient,
+            looking: self.looking,
         };
         desired(&self.config, &known)
     }
@@ -103,7 +103,8 @@ fn health_and_the_operator_decide_together() {
     let mut world = with("");
     for (health, standing, weight, serving) in [
         (State::Up, Standing::Active, 1, true),
-        (State::Checking, Standing::Active, 0, true),
+        // If it took any before.
+        (State::Checking, Standing::Active, 1, true),
         (State::Down, Standing::Active, 0, false),
         (State::Up, Standing::Draining, 0, true),
         (State::Down, Standing::Draining, 0, false),
@@ -135,18 +136,29 @@ fn without_a_way_a_backend_takes_no_new_flow_and_keeps_those_it_has() {
 }
 
 #[test]
-fn an_earlier_table_is_kept_only_while_something_about_an_active_backend_is_unknown() {
-    let mut world = with("");
-    world.patient = true;
-    assert!(!world.v4().keep_table);
-    world.health = State::Checking;
-    assert!(world.v4().keep_table);
-    world.standing = Standing::Draining;
-    assert!(!world.v4().keep_table, "its health would change nothing");
-    (world.health, world.standing) = (State::Up, Standing::Active);
-    for (reach, kept) in [(Reach::Unknown, true), (Reach::Lost, false), (Reach::Silent, false)] {
-        world.reach = reach;
-        assert_eq!(world.v4().keep_table, kept, "{reach:?}");
+fn whether_a_backend_takes_new_flows_is_unknown_until_it_was_checked_and_while_its_way_is_looked_for() {
+    let share = |world: &World| {
+        let backend = &world.v4().backends[0];
+        (backend.weight, backend.unknown)
+    };
+    let mut world = with("    check: tcp\n");
+    for (looking, health, reach, expected) in [
+        (false, State::Up, Reach::Open, (1, false)),
+        (false, State::Checking, Reach::Open, (1, true)),
+        (false, State::Checking, Reach::Unknown, (1, true)),
+        (false, State::Checking, Reach::Silent, (1, true)),
+        (true, State::Checking, Reach::Lost, (0, false)),
+        (true, State::Up, Reach::Unknown, (1, true)),
+        (false, State::Up, Reach::Unknown, (0, false)),
+        (true, State::Up, Reach::Lost, (0, false)),
+        (true, State::Down, Reach::Unknown, (0, false)),
+    ] {
+        (world.looking, world.health, world.reach) = (looking, health, reach);
+        assert_eq!(share(&world), expected, "{looking} {health:?} {reach:?}");
+    }
+    for standing in [Standing::Draining, Standing::Out] {
+        (world.health, world.reach, world.standing) = (State::Checking, Reach::Open, standing);
+        assert_eq!(share(&world), (0, false), "{standing:?}");
     }
 }
 

@@ -22,6 +22,7 @@ fn pools(services: u16, backends: u16) -> Desired {
     let backend = |last| desired::Backend {
         address: SocketAddr::from(([10, 0, 0, 1], last)),
         weight: 1,
+        unknown: false,
         serving: true,
         identity: u32::from(last),
         high: 0,
@@ -40,7 +41,6 @@ fn pools(services: u16, backends: u16) -> Desired {
         kind: Kind::Consistent,
         members: 0,
         always_moved: false,
-        keep_table: false,
         pool: None,
         sources: BTreeMap::new(),
         quic: BTreeMap::new(),

@@ -32,9 +32,10 @@ pub(super) fn plan(
                 None => free.next().ok_or(PlanError::TooManyBackends)?,
             };
             match actual.backends.get(&number) {
-                Some(there) => keep(&mut record, there, service.keep_table),
+                Some(there) => keep(&mut record, there),
                 None => plan.steps.push(Step::ClearCounters(number)),
             }
+            record.weight = weight(backend, actual.backends.get(&number)).into();
             let record = record.with_derived();
             let step = Step::WriteBackend(number, record);
             match actual.backends.get(&number) {
@@ -78,7 +79,6 @@ fn record(service: u32, backend: &desired::Backend, ways: &BTreeMap<IpAddr, Way>
         flags: if backend.serving { SERVING } else { 0 },
         identity: backend.identity,
         service,
-        weight: u32::from(backend.weight),
         high: backend.high,
         low: backend.low,
         ..Backend::default()
@@ -105,12 +105,15 @@ fn set_outer(record: &mut Backend, outer: &Outer, way: Option<&Way>) {
     }
 }
 
-/// A way that an earlier daemon found is better than none, as is its weight where its table is kept; and the name that
-/// flows know a backend by stays: a service that is renamed loses none.
-fn keep(record: &mut Backend, there: &Backend, keep_table: bool) {
-    if keep_table && record.weight == 0 && record.flags & SERVING != 0 {
-        record.weight = there.weight;
-    }
+/// Of a backend of which nobody knows whether it takes new flows, whoever wrote what is there knew.
+pub(super) fn weight(backend: &desired::Backend, there: Option<&Backend>) -> u16 {
+    let took_flows = there.is_some_and(|there| there.weight > 0);
+    if backend.unknown && !took_flows { 0 } else { backend.weight }
+}
+
+/// A way that an earlier daemon found is better than none; and the name that flows know a backend by stays: a service that is
+/// renamed loses none.
+fn keep(record: &mut Backend, there: &Backend) {
     if there.identity != 0 {
         record.identity = there.identity;
     }

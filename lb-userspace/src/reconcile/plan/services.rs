@@ -6,6 +6,7 @@ use lb_common::service::{
     MEMBERS, MOVED, Members, Method, NO_TABLE, RESET, Rate, STATELESS, Scheduler, Service,
 };
 
+use super::backends::weight;
 use super::{Actual, Circumstances, Plan, PlanError, Step};
 use crate::desired::{self, Desired, Key, Listener};
 use crate::sched::{self, Candidate, Kind};
@@ -102,20 +103,15 @@ pub(super) fn plan(
         if service.pool.is_some() {
             record.sources = number;
         }
-        let kept = there.filter(|there| service.keep_table && actual.tables.contains_key(&there.table));
-        if let Some(there) = kept {
-            (record.table, record.previous) = (there.table, there.previous);
-        } else {
-            let candidates = candidates(key, service, plan);
-            let table = cache.table(key, service.kind, &candidates);
-            turn(&mut record, there, table.as_ref(), actual);
-            if let (NO_TABLE, Some(entries)) = (record.table, table) {
-                record.table = place(&mut free, &mut record, there)?;
-                plan.steps.push(Step::WriteTable(record.table, entries));
-                written = true;
-            }
-            members(number, service, &candidates, actual, plan);
+        let candidates = candidates(key, service, actual, plan);
+        let table = cache.table(key, service.kind, &candidates);
+        turn(&mut record, there, table.as_ref(), actual);
+        if let (NO_TABLE, Some(entries)) = (record.table, table) {
+            record.table = place(&mut free, &mut record, there)?;
+            plan.steps.push(Step::WriteTable(record.table, entries));
+            written = true;
         }
+        members(number, service, &candidates, actual, plan);
         let same = there.is_some_and(|there| {
             there.table == record.table
                 && there.scheduler == record.scheduler
@@ -162,15 +158,13 @@ fn is_stateless(record: &Service) -> bool {
 }
 
 /// What [`crate::sched`] builds the table from; in the order of the configuration.
-fn candidates(key: &Key, service: &desired::Service, plan: &Plan) -> Vec<Candidate> {
-    let takes_flows = service.backends.iter().filter(|backend| backend.weight > 0);
-    takes_flows
-        .map(|backend| Candidate {
-            identity: backend.address.to_string(),
-            number: plan.backends[&(key.clone(), backend.address)],
-            weight: backend.weight,
-        })
-        .collect()
+fn candidates(key: &Key, service: &desired::Service, actual: &Actual, plan: &Plan) -> Vec<Candidate> {
+    let candidate = |backend: &desired::Backend| {
+        let number = plan.backends[&(key.clone(), backend.address)];
+        let weight = weight(backend, actual.backends.get(&number));
+        (weight > 0).then(|| Candidate { identity: backend.address.to_string(), number, weight })
+    };
+    service.backends.iter().filter_map(candidate).collect()
 }
 
 /// A record of zeros where the data plane goes by the table.

@@ -147,7 +147,7 @@ fn key(name: &str) -> Key {
 fn member(last: u8, weight: u16, serving: bool) -> desired::Backend {
     let address = backend(last);
     let identity = identity("web", Family::V4, 6, address);
-    desired::Backend { address, weight, serving, identity, high: 0, low: 0, outer: None }
+    desired::Backend { address, weight, unknown: false, serving, identity, high: 0, low: 0, outer: None }
 }
 
 fn service(ports: &[u16], backends: &[(u8, u16, bool)]) -> desired::Service {
@@ -162,7 +162,6 @@ fn service(ports: &[u16], backends: &[(u8, u16, bool)]) -> desired::Service {
         kind: Kind::Consistent,
         members: 0,
         always_moved: false,
-        keep_table: false,
         pool: None,
         sources: BTreeMap::new(),
         quic: BTreeMap::new(),
@@ -244,20 +243,61 @@ fn a_backend_down_serves_no_more_and_comes_back_under_its_number() {
     assert_eq!(world.actual.backends[&number].flags & SERVING, SERVING);
 }
 
+/// A backend of weight 1 that is found up, found down, or not heard of yet, by its number.
+fn heard(backends: &[(u8, Option<bool>)]) -> Desired {
+    let mut pool = service(&[80], &[]);
+    pool.backends = backends
+        .iter()
+        .map(|(last, up)| desired::Backend {
+            unknown: up.is_none(),
+            ..member(*last, u16::from(*up != Some(false)), *up != Some(false))
+        })
+        .collect();
+    one(pool)
+}
+
 #[test]
-fn a_service_that_is_not_known_yet_keeps_the_table_of_an_earlier_daemon_and_others_do_not_wait() {
+fn backends_of_which_nothing_is_known_have_the_share_that_they_had() {
     let mut world = World::new();
-    let whole = service(&[80], &[(1, 1, true), (2, 1, true)]);
-    world.reconcile(&one(whole.clone()));
+    world.reconcile(&heard(&[(1, Some(true)), (2, Some(true)), (3, Some(false))]));
     let before = world.record(80);
+    // The next daemon.
     world.cache = TableCache::default();
-    let unknown = desired::Service { keep_table: true, ..service(&[80], &[(1, 1, true), (2, 0, true)]) };
-    let other = desired::Service { keep_table: true, ..service(&[90], &[(3, 1, true)]) };
-    let services = [("web", unknown), ("api", other)].map(|(name, service)| (key(name), service));
-    world.reconcile(&Desired { services: services.into() });
-    assert_eq!(world.record(80), before);
-    assert!(world.actual.backends.values().all(|backend| backend.weight == 1));
-    assert_ne!(world.record(90).table, NO_TABLE);
+    for pool in [[(1, None), (2, None), (3, None)], [(1, Some(true)), (2, None), (3, None)]] {
+        let plan = world.reconcile(&heard(&pool));
+        assert!(plan.turned.is_empty());
+        assert_eq!(world.record(80), before);
+    }
+    let plan = world.reconcile(&heard(&[(1, Some(false)), (2, None), (3, None)]));
+    assert_eq!(takers(&world, &plan), [2], "what is found down leaves at once, whatever else is unknown");
+    let plan = world.reconcile(&heard(&[(1, Some(false)), (2, None), (3, Some(true)), (4, None)]));
+    assert_eq!(takers(&world, &plan), [2, 3], "what is new gets nothing before it was checked");
+}
+
+#[test]
+fn backends_of_a_new_service_get_new_flows_as_they_are_found_up() {
+    let mut world = World::new();
+    for (pool, expected) in [
+        ([(1, None), (2, None), (3, None)], vec![]),
+        ([(1, Some(true)), (2, None), (3, None)], vec![1]),
+        ([(1, Some(true)), (2, Some(true)), (3, None)], vec![1, 2]),
+        ([(1, Some(true)), (2, None), (3, None)], vec![1, 2]),
+    ] {
+        let plan = world.reconcile(&heard(&pool));
+        assert_eq!(takers(&world, &plan), expected, "{pool:?}");
+    }
+}
+
+/// Backends that the table of the service names.
+fn takers(world: &World, plan: &Plan) -> Vec<u8> {
+    let Some(table) = world.actual.tables.get(&world.record(80).table) else {
+        return Vec::new();
+    };
+    let named = |last: &u8| {
+        let number = plan.backends.get(&(key("web"), backend(*last)));
+        number.is_some_and(|number| table.contains(number))
+    };
+    (1..9).filter(named).collect()
 }
 
 #[test]

@@ -78,6 +78,7 @@ http {
     scgi_temp_path scgi;
     keepalive_requests 1000000000;
     keepalive_timeout 1h;
+    send_timeout 1h;
     server {
         listen 80 default_server backlog=4096;
         listen [::]:80 default_server backlog=4096;

@@ -261,7 +261,7 @@ fn growth_that_ended_half_way_is_finished_by_the_next_daemon_and_loses_nothing()
 
 pub(super) fn is_finished_by_the_next_daemon(flows: u32) {
     let hops = || memory_file(lb_common::limits::HOPS as usize * size_of::<lb_common::backend::Hop>());
-    for died in 1.. {
+    for dies in 1.. {
         let file = TableFile::<V4>::new(SETS);
         let mut table = file.map();
         let (mut stored, mut graces) = (0, 0);
@@ -271,7 +271,7 @@ pub(super) fn is_finished_by_the_next_daemon(flows: u32) {
         let died = catch_unwind(AssertUnwindSafe(|| {
             table.grow(stored, &pool::<V4>(), &mut || {
                 graces += 1;
-                assert!(graces != died, "killed");
+                assert!(graces != dies, "killed");
             });
         }));
         drop(table);
@@ -289,6 +289,7 @@ pub(super) fn is_finished_by_the_next_daemon(flows: u32) {
         }
         assert!(sweeper.ipv4.is_settled(), "{died:?} {graces}");
         assert_whole(&sweeper.ipv4, flows);
+        assert!(died.is_ok() || graces == dies, "it panicked by itself");
         if died.is_ok() {
             assert!(graces > 3, "it died in each of them");
             return;
