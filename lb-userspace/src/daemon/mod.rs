@@ -259,7 +259,7 @@ impl Daemon {
                     drop(self.reload(None).await);
                 }
                 Some(command) = inbox.commands.recv() => self.handle_command(command).await,
-                _ = inbox.reports.recv_many(&mut reports, WAITING) => self.handle_reports(reports.drain(..)),
+                1.. = inbox.reports.recv_many(&mut reports, WAITING) => self.handle_reports(reports.drain(..)),
                 Some(event) = inbox.events.recv() => self.handle_event(event),
                 Some(found) = inbox.ways.recv() => {
                     if self.forwarding.handle_ways(found, Instant::now()) {

@@ -12,8 +12,8 @@ use xtask::testbed::dual_stack::{Arms, HTTP, Method};
 use xtask::testbed::wait_for;
 
 use crate::support::{
-    A_WHILE, ONE_ARM_SERVICE, OneArm, assert_nothing_failed, assert_spread_over, data_centre, dual_stack,
-    kept_connections, new_connections,
+    A_WHILE, ONE_ARM_SERVICE, OneArm, assert_nothing_failed, assert_spread_over, counted, data_centre,
+    dual_stack, kept_connections, new_connections,
 };
 
 const A_LONG_TIME: Duration = Duration::from_secs(30);
@@ -51,6 +51,9 @@ fn new_connections_of_both_families_are_served_while_no_daemon_runs_and_through_
     for load in clients {
         assert_nothing_failed(&load.stop_after(A_WHILE)?)?;
     }
+    // A client that sends its SYN again would not tell.
+    let dropped = counted(&bed.node, "no_backend")?;
+    ensure!(dropped == 0, "{dropped} packets found no backend");
     let links = bed.node.host().bpf_folder().join("links");
     wait_for("an end of what earlier programs went on in", A_LONG_TIME, || {
         let pins = fs::read_dir(&links)?
